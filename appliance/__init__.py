@@ -1,0 +1,1 @@
+"""The control plane: what starts, watches and re-splits the data plane."""

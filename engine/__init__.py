@@ -1,0 +1,1 @@
+"""The data plane: what turns a prompt into tokens."""

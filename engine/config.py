@@ -1,0 +1,195 @@
+"""All settings of one appliance, checked when they are built, and where its processes meet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.allocation import SMAllocation, Splitter
+from engine.errors import CannotStart
+
+DEMO_MODEL = Path(__file__).parent / "demo_model"
+SLOTS = ("a", "b")
+
+
+class InstanceRole(StrEnum):
+    """Who asks for KV blocks."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class Mode(StrEnum):
+    """`semi_pd`: a prefill and a decode worker share the GPU; `colocated`: one worker does both."""
+
+    SEMI_PD = "semi_pd"
+    COLOCATED = "colocated"
+
+
+class ServerArgs(BaseSettings):
+    """Settings of one appliance. Every field can come from `SEMI_PD_<FIELD>` in the environment.
+
+    Fields that are None are chosen for the machine: see `for_device`. A bad value raises `pydantic.ValidationError`;
+    `explain` makes one sentence of it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEMI_PD_", frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=()
+    )
+
+    model_path: Path = DEMO_MODEL
+    served_model_name: str = ""
+    load_format: Literal["auto", "dummy"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    seed: int = 0
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpu: str = "0"
+    mode: Mode = Mode.SEMI_PD
+    splitter: Splitter | None = None
+    prefill_sm_percentage: int = Field(
+        80, ge=1, le=100, validation_alias=AliasChoices("prefill_sm_percentage", "SEMI_PD_PREFILL_SM_PERCENTILE")
+    )
+    decode_sm_percentage: int = Field(
+        100, ge=1, le=100, validation_alias=AliasChoices("decode_sm_percentage", "SEMI_PD_DECODE_SM_PERCENTILE")
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    console_port: int = Field(8080, ge=1, le=65535)
+    gateway_workers: int = Field(1, ge=1, le=16)
+    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
+
+    page_size: int = Field(16, ge=1, le=256)
+    kv_memory_bytes: int | None = Field(None, ge=1)
+    gpu_memory_fraction: float = Field(0.9, gt=0.0, le=0.98)
+    max_model_len: int | None = Field(None, ge=2)
+    prefill_token_budget: int | None = Field(None, ge=1, le=1 << 20)
+    max_running_requests: int | None = Field(None, ge=1, le=4096)
+    max_queued_requests: int = Field(1024, ge=0, le=1 << 20)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("model_path")
+    @classmethod
+    def _model_directory_exists(cls, path: Path) -> Path:
+        if not (path / "config.json").is_file():
+            raise ValueError("it must be a Hugging Face model directory, and this one has no config.json")
+        return path.resolve()
+
+    @property
+    def allocation(self) -> SMAllocation:
+        """The split asked for at start."""
+        return SMAllocation(self.prefill_sm_percentage, self.decode_sm_percentage)
+
+    @property
+    def model_name(self) -> str:
+        """The name clients use in `model`."""
+        return self.served_model_name or self.model_path.name.replace("_", "-")
+
+    def for_device(self, device: Literal["cpu", "cuda"]) -> Self:
+        """These settings with every open choice made for a device."""
+        on_gpu = device == "cuda"
+        chosen: dict[str, Any] = {
+            "device": device,
+            "dtype": self.dtype if self.dtype != "auto" else ("bfloat16" if on_gpu else "float32"),
+            "splitter": self.splitter or (Splitter.GREEN if on_gpu else Splitter.DUTY),
+            "prefill_token_budget": self.prefill_token_budget or (4096 if on_gpu else 256),
+            "max_running_requests": self.max_running_requests or (256 if on_gpu else 64),
+        }
+        return self.model_copy(update=chosen)
+
+
+def explain(error: ValidationError) -> str:
+    """One sentence for the first bad setting: its name, its value and what would be right."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "settings"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"The setting {name} cannot be {first.get('input')!r}: {reason[:1].lower()}{reason[1:]}."
+
+
+_LONGEST_SOCKET_NAME = "scheduler-controller.sock"
+_SOCKET_PATH_LIMIT = 107  # sizeof(sockaddr_un.sun_path) less the closing zero byte
+
+
+@dataclass(frozen=True, slots=True)
+class PortArgs:
+    """Where the processes of one appliance meet: Unix sockets in a directory that only this user may enter."""
+
+    runtime_dir: Path
+
+    @classmethod
+    def init_new(cls, server_args: ServerArgs) -> Self:
+        """A fresh 0700 directory under `$XDG_RUNTIME_DIR`, or under the temporary folder, with the settings in it.
+
+        Raises `CannotStart` where the socket paths would be longer than the kernel allows.
+        """
+        parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        try:
+            runtime_dir = Path(tempfile.mkdtemp(prefix="semi-pd-", dir=parent))
+        except OSError as error:
+            raise CannotStart(f"No runtime directory can be made under {parent}: {error.strerror}.") from error
+        length = len(os.fsencode(runtime_dir / _LONGEST_SOCKET_NAME))
+        if length > _SOCKET_PATH_LIMIT:
+            runtime_dir.rmdir()
+            raise CannotStart(
+                f"Socket paths under {parent} would be {length} bytes long, the kernel allows {_SOCKET_PATH_LIMIT}: "
+                "set XDG_RUNTIME_DIR to a shorter path."
+            )
+        ports = cls(runtime_dir)
+        ports.settings_file.touch(mode=0o600)
+        ports.settings_file.write_text(server_args.model_dump_json())
+        return ports
+
+    def read_settings(self) -> ServerArgs:
+        """The settings every process of this appliance runs with."""
+        return ServerArgs.model_validate_json(self.settings_file.read_text())
+
+    @property
+    def settings_file(self) -> Path:
+        return self.runtime_dir / "settings.json"
+
+    @property
+    def resident_path(self) -> str:
+        """A plain Unix socket: file descriptors travel on it."""
+        return str(self.runtime_dir / "resident.sock")
+
+    @property
+    def load_table_path(self) -> Path:
+        """The shared-memory table from which gateways read queue depth and free pages."""
+        return self.runtime_dir / "load-table"
+
+    @property
+    def keys_path(self) -> Path:
+        """The API keys that are valid, as SHA-256, one a line."""
+        return self.runtime_dir / "keys"
+
+    @property
+    def gateway_address(self) -> str:
+        """The scheduler's ZeroMQ socket for gateways."""
+        return f"ipc://{self.runtime_dir}/scheduler-gateway.sock"
+
+    @property
+    def worker_address(self) -> str:
+        """The scheduler's ZeroMQ socket for workers."""
+        return f"ipc://{self.runtime_dir}/scheduler-worker.sock"
+
+    @property
+    def control_address(self) -> str:
+        """The scheduler's ZeroMQ socket for the controller."""
+        return f"ipc://{self.runtime_dir}/scheduler-controller.sock"
+
+    def leader_address(self, slot: str) -> str:
+        """The ZeroMQ socket of a slot's group leader."""
+        return f"ipc://{self.runtime_dir}/leader-{slot}.sock"
+
+    def mps_pipe_dir(self, slot: str) -> Path:
+        """The pipe directory of a slot's own MPS daemon."""
+        return self.runtime_dir / f"mps-{slot}"

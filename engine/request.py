@@ -1,0 +1,70 @@
+"""What a request asks for and where it stands. Plain values shared by gateway, scheduler and workers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class RequestState(StrEnum):
+    """WAITING → PREFILLING → DECODING → FINISHED; preemption leads back to WAITING."""
+
+    WAITING = "waiting"
+    PREFILLING = "prefilling"
+    DECODING = "decoding"
+    FINISHED = "finished"
+
+
+class FinishReason(StrEnum):
+    """Why a request ended, in OpenAI's words; CANCELLED never reaches a client."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the next token is chosen and when to end.
+
+    `max_tokens`: number of tokens to generate, ≥ 1. `temperature` 0 is greedy. `top_k` 0 and `top_p` 1.0 are off.
+    `seed`: 64-bit; with the token's index it alone determines the draw, so that a draw depends neither on the batch
+    nor on the worker. `stop_token_ids` end the request (the gateway puts the model's end tokens here unless the client
+    said `ignore_eos`) and cannot be drawn before `min_tokens` tokens were generated.
+    """
+
+    max_tokens: int
+    seed: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+
+    def finish_reason(self, token_id: int, index: int) -> FinishReason | None:
+        """Why a request ends with `token_id` as its output number `index` (from 0), or None if it goes on.
+
+        >>> SamplingParams(max_tokens=2, stop_token_ids=(7,)).finish_reason(7, 0).value
+        'stop'
+        """
+        if token_id in self.stop_token_ids and index >= self.min_tokens:
+            return FinishReason.STOP
+        if index + 1 >= self.max_tokens:
+            return FinishReason.LENGTH
+        return None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One generation as the gateway hands it in.
+
+    `request_id` is unique over all gateway workers of one start. `emitted_ids` are output tokens the client already
+    has: a request that is handed in again goes on after them. `key_id` names the API key for fairness and limits.
+    `received_at` is `time.monotonic()` (one clock for all processes of a machine) when the body was received.
+    """
+
+    request_id: int
+    prompt_ids: list[int]
+    sampling: SamplingParams
+    key_id: str = ""
+    emitted_ids: list[int] = []
+    received_at: float = 0.0

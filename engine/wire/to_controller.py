@@ -1,0 +1,78 @@
+"""What the controller receives: answers and events from the scheduler and from the leaders."""
+
+from __future__ import annotations
+
+from engine.wire.codec import Codec, Message
+
+# ── from the scheduler ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Activated(Message, frozen=True):
+    """The group of `epoch` receives all orders now; `problem` says in a sentence why not, empty if it does."""
+
+    epoch: int
+    problem: str = ""
+
+
+class GroupReady(Message, frozen=True):
+    """All workers of a group have reported ready."""
+
+    epoch: int
+
+
+class WorkerStatus(Message, frozen=True):
+    """One worker as the scheduler sees it."""
+
+    epoch: int
+    slot: str
+    phases: tuple[str, ...]
+    pid: int
+    splitter: str
+    share_percentage: int
+    sm_count: int
+    is_active: bool
+    steps: int
+    busy_seconds: float
+
+
+class Status(Message, frozen=True):
+    """A snapshot of the scheduler: counts of requests and pages."""
+
+    ready: bool
+    waiting: int
+    prefilling: int
+    decoding: int
+    total_pages: int
+    free_pages: int
+    preemptions: int
+    workers: tuple[WorkerStatus, ...]
+
+
+# ── from leaders ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class GroupStarted(Message, frozen=True):
+    """The processes of a group have been handed their assignment."""
+
+    slot: str
+    epoch: int
+    pids: tuple[int, ...]
+
+
+class GroupGone(Message, frozen=True):
+    """All processes of a group have ended; `problem` is empty if every one drained and exited cleanly."""
+
+    slot: str
+    epoch: int
+    problem: str = ""
+
+
+class SparesReady(Message, frozen=True):
+    """`pids` are imported and waiting."""
+
+    slot: str
+    pids: tuple[int, ...]
+
+
+FROM_SCHEDULER: Codec[Activated | GroupReady | Status] = Codec(Activated | GroupReady | Status)
+FROM_LEADER: Codec[GroupStarted | GroupGone | SparesReady] = Codec(GroupStarted | GroupGone | SparesReady)

@@ -1,0 +1,117 @@
+"""What the scheduler receives: from gateways on one socket, from workers on another, from the controller on a third."""
+
+from __future__ import annotations
+
+from engine.allocation import Phase
+from engine.request import FinishReason, Request
+from engine.wire.codec import Codec, Message
+
+# ── from gateway workers ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class GatewayHello(Message, frozen=True):
+    """First message of a gateway worker. When the process `pid` ends, its requests are cancelled."""
+
+    pid: int
+
+
+class Submit(Message, frozen=True):
+    """A request to admit; answered by `Accepted` or `Refused`."""
+
+    request: Request
+
+
+class Cancel(Message, frozen=True):
+    """The client left or the gateway saw a stop string: no more tokens are wanted. Unknown ids are ignored."""
+
+    request_id: int
+
+
+# ── from workers ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class WorkerReady(Message, frozen=True):
+    """A worker has mapped the memory, taken its partition and warmed up; it waits for orders.
+
+    `sm_count` is what the worker holds in force, 0 where the machine has no SMs. `splitter` names what enforces it.
+    """
+
+    epoch: int
+    slot: str
+    phases: tuple[Phase, ...]
+    pid: int
+    splitter: str
+    share_percentage: int
+    sm_count: int
+
+
+class Token(Message, frozen=True):
+    """Output number `index` (from 0) of a request. Idempotent by (request_id, index)."""
+
+    request_id: int
+    index: int
+    token_id: int
+    finish: FinishReason | None = None
+
+
+class PrefillReport(Message, frozen=True):
+    """One prefill order is done: its K and V are written and visible, which commits them.
+
+    `tokens` holds the first token of every request whose last chunk this was. `seconds` is the wall time of the step,
+    `token_count` the prompt tokens it computed.
+    """
+
+    epoch: int
+    sequence: int
+    tokens: tuple[Token, ...]
+    seconds: float
+    token_count: int
+
+
+class DecodeReport(Message, frozen=True):
+    """One decode step is done.
+
+    `step` counts from 1 in each epoch; `sequence` is the last order applied before the step. `left` names requests
+    that finished or were told to leave and that no step in flight touches any more: their pages may be used again.
+    `starved` names requests that skipped the step for want of a page.
+    """
+
+    epoch: int
+    step: int
+    sequence: int
+    tokens: tuple[Token, ...]
+    left: tuple[int, ...]
+    starved: tuple[int, ...]
+    seconds: float
+
+
+class Drained(Message, frozen=True):
+    """The worker has finished its last step, synchronised, and exits now. Nothing follows in this epoch."""
+
+    epoch: int
+
+
+# ── from the controller ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Activate(Message, frozen=True):
+    """Let the group of `epoch` receive all orders from now on; its workers must be ready. Answered by `Activated`."""
+
+    epoch: int
+
+
+class Retire(Message, frozen=True):
+    """Drain the workers of `epoch`, which must not be active any more, or of all epochs at shutdown (`epoch` 0)."""
+
+    epoch: int
+
+
+class AskStatus(Message, frozen=True):
+    """Answered by `Status`."""
+
+
+FROM_GATEWAY: Codec[GatewayHello | Submit | Cancel] = Codec(GatewayHello | Submit | Cancel)
+FROM_WORKER: Codec[WorkerReady | PrefillReport | DecodeReport | Drained] = Codec(
+    WorkerReady | PrefillReport | DecodeReport | Drained
+)
+FROM_CONTROLLER: Codec[Activate | Retire | AskStatus] = Codec(Activate | Retire | AskStatus)

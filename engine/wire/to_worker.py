@@ -1,0 +1,69 @@
+"""Orders a worker receives from the scheduler. All carry (epoch, sequence); a worker ignores other epochs' orders."""
+
+from __future__ import annotations
+
+from engine.request import SamplingParams
+from engine.wire.codec import Codec, Message
+
+
+class PrefillChunk(Message, frozen=True):
+    """A piece of one prompt, complete in itself, so that any prefill worker can compute it.
+
+    `token_ids` stand at positions `start` … `start + len − 1`; `pages` is the request's page table from position 0 to
+    at least their end. With `sampling` the chunk is the prompt's last, and output number `output_index` is drawn.
+    """
+
+    request_id: int
+    token_ids: list[int]
+    start: int
+    pages: list[int]
+    sampling: SamplingParams | None = None
+    output_index: int = 0
+
+
+class PrefillOrder(Message, frozen=True):
+    """One packed prefill step; answered by one `PrefillReport` with the same sequence."""
+
+    epoch: int
+    sequence: int
+    chunks: tuple[PrefillChunk, ...]
+
+
+class Join(Message, frozen=True):
+    """A request starts decoding: `token_id`, not yet in the KV cache, stands at `position`; `output_index` comes next.
+
+    `pages` is its page table from position 0; it covers at least `position`.
+    """
+
+    request_id: int
+    token_id: int
+    position: int
+    output_index: int
+    pages: list[int]
+    sampling: SamplingParams
+
+
+class Grant(Message, frozen=True):
+    """Pages appended to a request's page table, ahead of need."""
+
+    request_id: int
+    pages: list[int]
+
+
+class DecodeOrder(Message, frozen=True):
+    """Changes to the running batch, applied in this order before the next step: leaves, joins, grants."""
+
+    epoch: int
+    sequence: int
+    joins: tuple[Join, ...] = ()
+    leaves: tuple[int, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+
+class Drain(Message, frozen=True):
+    """Finish the step in flight, synchronise, answer `Drained`, exit."""
+
+    epoch: int
+
+
+TO_WORKER: Codec[PrefillOrder | DecodeOrder | Drain] = Codec(PrefillOrder | DecodeOrder | Drain)
