@@ -1,0 +1,1 @@
+"""Who starts and watches the appliance's processes."""

@@ -1,0 +1,1 @@
+"""The one process that decides: admission, batches, pages, routes. It knows nothing of torch."""

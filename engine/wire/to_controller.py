@@ -20,6 +20,13 @@ class GroupReady(Message, frozen=True):
     epoch: int
 
 
+class GroupLost(Message, frozen=True):
+    """A worker of the group ended without having drained; `problem` says which. Its requests wait for another group."""
+
+    epoch: int
+    problem: str
+
+
 class WorkerStatus(Message, frozen=True):
     """One worker as the scheduler sees it."""
 
@@ -74,5 +81,5 @@ class SparesReady(Message, frozen=True):
     pids: tuple[int, ...]
 
 
-FROM_SCHEDULER: Codec[Activated | GroupReady | Status] = Codec(Activated | GroupReady | Status)
+FROM_SCHEDULER: Codec[Activated | GroupReady | GroupLost | Status] = Codec(Activated | GroupReady | GroupLost | Status)
 FROM_LEADER: Codec[GroupStarted | GroupGone | SparesReady] = Codec(GroupStarted | GroupGone | SparesReady)

@@ -73,7 +73,7 @@ class DecodeReport(Message, frozen=True):
 
     `step` counts from 1 in each epoch; `sequence` is the last order applied before the step. `left` names requests
     that finished or were told to leave and that no step in flight touches any more: their pages may be used again.
-    `starved` names requests that skipped the step for want of a page.
+    Requests without a page for their next token skip the step and are in neither.
     """
 
     epoch: int
@@ -81,7 +81,6 @@ class DecodeReport(Message, frozen=True):
     sequence: int
     tokens: tuple[Token, ...]
     left: tuple[int, ...]
-    starved: tuple[int, ...]
     seconds: float
 
 
@@ -94,6 +93,10 @@ class Drained(Message, frozen=True):
 # ── from the controller ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Watch(Message, frozen=True):
+    """Send the events `GroupReady` and `GroupLost` to this peer from now on, beginning with groups ready already."""
+
+
 class Activate(Message, frozen=True):
     """Let the group of `epoch` receive all orders from now on; its workers must be ready. Answered by `Activated`."""
 
@@ -101,7 +104,7 @@ class Activate(Message, frozen=True):
 
 
 class Retire(Message, frozen=True):
-    """Drain the workers of `epoch`, which must not be active any more, or of all epochs at shutdown (`epoch` 0)."""
+    """Drain the workers of `epoch`; at shutdown (`epoch` 0) of all."""
 
     epoch: int
 
@@ -114,4 +117,4 @@ FROM_GATEWAY: Codec[GatewayHello | Submit | Cancel] = Codec(GatewayHello | Submi
 FROM_WORKER: Codec[WorkerReady | PrefillReport | DecodeReport | Drained] = Codec(
     WorkerReady | PrefillReport | DecodeReport | Drained
 )
-FROM_CONTROLLER: Codec[Activate | Retire | AskStatus] = Codec(Activate | Retire | AskStatus)
+FROM_CONTROLLER: Codec[Watch | Activate | Retire | AskStatus] = Codec(Watch | Activate | Retire | AskStatus)

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from engine.allocation import Phase
 from engine.request import SamplingParams
 from engine.wire.codec import Codec, Message
+
+
+class Assignment(Message, frozen=True):
+    """What a spare worker becomes; its leader writes it, as one line of JSON, to the worker's standard input."""
+
+    epoch: int
+    slot: str
+    phases: tuple[Phase, ...]
+    prefill_percentage: int
+    decode_percentage: int
+    environment: dict[str, str] = {}
 
 
 class PrefillChunk(Message, frozen=True):

@@ -1,0 +1,91 @@
+"""The command `semi-pd`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from typer import Option
+
+from engine.config import Mode, ServerArgs, explain
+from engine.errors import CANNOT_START, CannotStart
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.callback()
+def semi_pd() -> None:
+    """One GPU box that serves a language model and holds its latency targets while the load changes."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(metadata.version("semi-pd"))
+
+
+@app.command()
+def serve(
+    model: Annotated[Path | None, Option(help="Hugging Face model directory; the embedded demo model if absent.")] = None,
+    host: Annotated[str | None, Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, Option(help="Port of the REST endpoint.")] = None,
+    console_port: Annotated[int | None, Option(help="Port of the console.")] = None,
+    device: Annotated[str | None, Option(help="auto, cuda or cpu.")] = None,
+    gpu: Annotated[str | None, Option(help="Index or UUID of the GPU to use.")] = None,
+    mode: Annotated[Mode | None, Option(help="semi_pd: two workers share the device; colocated: one does both.")] = None,
+    prefill: Annotated[int | None, Option(help="Prefill's share of the SMs, in percent.")] = None,
+    decode: Annotated[int | None, Option(help="Decode's share of the SMs, in percent.")] = None,
+    load_format: Annotated[str | None, Option(help="auto, or dummy for random weights.")] = None,
+    dtype: Annotated[str | None, Option(help="auto, float32, bfloat16 or float16.")] = None,
+    max_model_len: Annotated[int | None, Option(help="Longest prompt and answer together, in tokens.")] = None,
+    max_running_requests: Annotated[int | None, Option(help="Requests computed at once.")] = None,
+    kv_memory_bytes: Annotated[int | None, Option(help="Bytes of the KV cache.")] = None,
+    page_size: Annotated[int | None, Option(help="Tokens a KV page.")] = None,
+    gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
+    log_level: Annotated[str | None, Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
+) -> None:
+    """Serve in the foreground until Ctrl-C."""
+    from appliance.serve import serve_in_foreground  # noqa: PLC0415  the other commands start without it
+
+    given = {
+        "model_path": model,
+        "host": host,
+        "port": port,
+        "console_port": console_port,
+        "device": device,
+        "gpu": gpu,
+        "mode": mode,
+        "prefill_sm_percentage": prefill,
+        "decode_sm_percentage": decode,
+        "load_format": load_format,
+        "dtype": dtype,
+        "max_model_len": max_model_len,
+        "max_running_requests": max_running_requests,
+        "kv_memory_bytes": kv_memory_bytes,
+        "page_size": page_size,
+        "gateway_workers": gateway_workers,
+        "log_level": log_level,
+    }
+    with explained():
+        serve_in_foreground(settings_from(given))
+
+
+def settings_from(given: dict[str, Any]) -> ServerArgs:
+    """Settings from the options that were given; the environment and the defaults fill in the rest."""
+    return ServerArgs(**{name: value for name, value in given.items() if value is not None})
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What keeps a command from starting becomes one sentence and the exit code that says so."""
+    try:
+        yield
+    except (ValidationError, CannotStart) as error:
+        typer.secho(explain(error) if isinstance(error, ValidationError) else str(error), err=True, fg="red")
+        sys.exit(CANNOT_START)

@@ -1,0 +1,56 @@
+"""How every process of the appliance behaves: it dies with its parent, leaves Ctrl-C to it, and says why it cannot start."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from engine.errors import CANNOT_START, CannotStart
+
+_PR_SET_PDEATHSIG = 1
+
+
+SUPERVISOR_VARIABLE = "SEMI_PD_SUPERVISOR_PID"
+"""Set by a supervisor that has no other way to take its children with it when it is killed; systemd needs none."""
+
+
+def follow_supervisor() -> None:
+    """Where the supervisor asked for it: be sent TERM when it ends, and exit at once if it has ended already."""
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE)
+    if supervisor is None:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(supervisor):
+        sys.exit("The supervisor has ended.")
+
+
+def set_up_logging(name: str, level: str) -> structlog.stdlib.BoundLogger:
+    """One JSON line an event on standard error, with the process's name in it."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    return structlog.get_logger(process=name, pid=os.getpid())
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a process's main function: Ctrl-C belongs to the parent, `CannotStart` becomes one sentence and its exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        main()
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        sys.exit(CANNOT_START)

@@ -1,0 +1,43 @@
+"""`python -m engine.scheduler RUNTIME_DIR`: attaches to the resident for the ledger, then serves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engine.config import PortArgs, ServerArgs
+from engine.process import follow_supervisor, run, set_up_logging
+from engine.resident.attachment import attach
+from engine.resident.manifest import Manifest
+from engine.scheduler.limits import Limits
+from engine.scheduler.load_table import LoadTable
+from engine.scheduler.scheduler import Scheduler
+from engine.scheduler.service import SchedulerService
+from engine.storage.allocator import PageAllocator
+
+ATTACH_SECONDS = 30.0
+
+
+def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
+    assert settings.max_running_requests and settings.prefill_token_budget, "settings are resolved for a device"
+    return Limits(
+        max_model_len=manifest.max_model_len,
+        max_running_requests=settings.max_running_requests,
+        max_queued_requests=settings.max_queued_requests,
+        prefill_token_budget=settings.prefill_token_budget,
+        grant_ahead_tokens=manifest.kv.page_size,
+    )
+
+
+def main() -> None:
+    follow_supervisor()
+    ports = PortArgs(Path(sys.argv[1]))
+    settings = ports.read_settings()
+    log = set_up_logging("scheduler", settings.log_level)
+    memory = attach(ports.resident_path, ATTACH_SECONDS)
+    allocator = PageAllocator(memory.ledger(), memory.manifest.kv.page_size)
+    scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
+    SchedulerService(scheduler, ports, LoadTable.create(ports.load_table_path), log).run()
+
+
+run(main)

@@ -1,0 +1,26 @@
+"""Whether a request can be served at all: a pure decision, made again here after the gateway's quick look."""
+
+from __future__ import annotations
+
+from engine.errors import ContextLengthExceeded, InvalidRequest, Overloaded, RequestError
+from engine.request import Request
+from engine.scheduler.limits import Limits
+
+RETRY_SECONDS = 1
+
+
+def refusal(request: Request, limits: Limits, waiting: int, is_ready: bool, pool_tokens: int) -> RequestError | None:
+    """Why `request` is not admitted, or None. `pool_tokens`: what the whole KV pool holds."""
+    if not is_ready:
+        return Overloaded("The engine is not ready yet.", retry_after_seconds=RETRY_SECONDS)
+    if waiting >= limits.max_queued_requests:
+        return Overloaded(f"{waiting} requests are waiting already.", retry_after_seconds=RETRY_SECONDS)
+    if not request.prompt_ids:
+        return InvalidRequest("The prompt must have at least one token.", param="prompt")
+    prompt, answer = len(request.prompt_ids), request.sampling.max_tokens
+    bound = min(limits.max_model_len, pool_tokens)
+    if prompt + answer > bound:
+        return ContextLengthExceeded(
+            f"The prompt has {prompt} tokens and {answer} more were asked for; together they may be at most {bound}."
+        )
+    return None

@@ -1,0 +1,19 @@
+"""What the scheduler may promise: fixed at start from the settings and the memory the resident found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`prefill_token_budget`: prompt tokens of one prefill order. `prefill_depth`: orders sent ahead of their reports,
+    so that the worker finds the next one waiting. `grant_ahead_tokens`: how far ahead of its position a decoding
+    request is given pages."""
+
+    max_model_len: int
+    max_running_requests: int
+    max_queued_requests: int
+    prefill_token_budget: int
+    prefill_depth: int = 2
+    grant_ahead_tokens: int = 16

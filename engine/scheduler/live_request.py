@@ -1,0 +1,61 @@
+"""A request between admission and its last token, as the scheduler sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from engine.request import Request, RequestState
+
+
+class Exit(StrEnum):
+    """Why a request gives its pages back as soon as no step in flight touches them."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+
+
+@dataclass(slots=True, eq=False)
+class LiveRequest:
+    """`age` counts admissions: the smaller, the older. `output_ids` begins with what the client had at admission.
+
+    `ordered` tokens of `token_ids` have been sent to the prefill worker, in chunks of which `in_flight` are unreported.
+    """
+
+    request: Request
+    gateway: bytes
+    age: int
+    output_ids: list[int] = field(default_factory=list)
+    state: RequestState = RequestState.WAITING
+    exit: Exit | None = None
+    ordered: int = 0
+    in_flight: int = 0
+
+    @property
+    def id(self) -> int:
+        return self.request.request_id
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Prompt and output so far: what a prefill computes, also after a preemption."""
+        return self.request.prompt_ids + self.output_ids
+
+    @property
+    def length(self) -> int:
+        return len(self.request.prompt_ids) + len(self.output_ids)
+
+    @property
+    def written_length(self) -> int:
+        """Tokens whose K and V will be written if it runs to its limit: the last output is never fed back."""
+        return len(self.request.prompt_ids) + self.request.sampling.max_tokens - 1
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in (RequestState.PREFILLING, RequestState.DECODING)
+
+    def restart(self) -> None:
+        """Back to WAITING with everything the client has seen; prompt and output will be computed again."""
+        self.state = RequestState.WAITING
+        self.exit = None
+        self.ordered = self.in_flight = 0

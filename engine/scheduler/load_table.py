@@ -1,0 +1,156 @@
+"""The shared-memory table in which the scheduler tells all gateways how loaded it is. One writer, many readers.
+
+It says nothing about whether its writer is alive: readers learn that from their connection.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+KEY_SLOTS = 256
+"""Keys whose live requests are counted; where more keys are live, those with the most requests are kept."""
+
+_MAGIC = 0x53504C5431  # "SPLT1" names the layout below: another layout, another number
+_HEADER = struct.Struct("=QQQ")  # magic, sequence, checksum of the content
+_MAGIC_WORD, _SEQUENCE_WORD, _CHECKSUM_WORD = range(3)
+_NUMBERS = struct.Struct("=9I")  # as in `_pack`; then as many key slots as the last number says
+_KEY = struct.Struct("=12sI")  # key id, live requests
+_SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
+_READ_ATTEMPTS = 100
+
+
+class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """How loaded the engine is.
+
+    `queue_limit`: requests that may wait. `max_model_len`: tokens, prompt and answer together, that the model serves.
+    `pool_tokens`: tokens that the whole KV pool holds. `live_by_key`: live requests of each key id.
+    """
+
+    ready: bool
+    waiting: int = 0
+    running: int = 0
+    free_pages: int = 0
+    total_pages: int = 0
+    queue_limit: int = 0
+    max_model_len: int = 0
+    pool_tokens: int = 0
+    live_by_key: dict[str, int] = {}
+
+    @property
+    def kv_usage(self) -> float:
+        """The part of all pages that is in use, from 0 to 1."""
+        return 1.0 - self.free_pages / self.total_pages if self.total_pages else 0.0
+
+
+NOT_READY = LoadSnapshot(ready=False)
+
+
+class LoadTable:
+    """A mapped file guarded by a sequence lock: its sequence is odd while the writer writes.
+
+    Python has no memory fence, so on a machine that reorders stores an even sequence proves little: the checksum decides.
+    """
+
+    def __init__(self, memory: mmap.mmap):
+        self._memory = memory
+        self._words = memoryview(memory)[: _HEADER.size].cast("Q")
+        self._last_read = NOT_READY
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """The writer's table, not ready yet. A file already there is taken over in place: its readers need not reopen."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, _SIZE)
+            table = cls(mmap.mmap(descriptor, _SIZE))
+        finally:
+            os.close(descriptor)
+        table.publish(NOT_READY)
+        table._words[_MAGIC_WORD] = _MAGIC
+        return table
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A reader's table. Raises `FileNotFoundError` while no writer has made it."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if os.fstat(descriptor).st_size != _SIZE:
+                raise FileNotFoundError(f"{path} is no load table yet.")
+            return cls(mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ))
+        finally:
+            os.close(descriptor)
+
+    def publish(self, snapshot: LoadSnapshot) -> None:
+        """Replace what readers see. Values must be from 0 to 2³² − 1, key ids at most 12 bytes long."""
+        content = _pack(snapshot)
+        odd = self._words[_SEQUENCE_WORD] | 1  # it is odd already where a former writer died while writing
+        self._words[_SEQUENCE_WORD] = odd
+        self._words[_CHECKSUM_WORD] = zlib.crc32(content)
+        self._memory[_HEADER.size : _HEADER.size + len(content)] = content
+        self._words[_SEQUENCE_WORD] = odd + 1
+
+    def read(self) -> LoadSnapshot:
+        """What was published last; what was read before where the writer stays in the middle of a write."""
+        for _ in range(_READ_ATTEMPTS):
+            content = self._try_read()
+            if content is not None:
+                self._last_read = _unpack(content)
+                break
+        return self._last_read
+
+    def close(self) -> None:
+        """Unmap the table."""
+        self._words.release()
+        self._memory.close()
+
+    def _try_read(self) -> bytes | None:
+        sequence, checksum = self._words[_SEQUENCE_WORD], self._words[_CHECKSUM_WORD]
+        if sequence % 2 or self._words[_MAGIC_WORD] != _MAGIC:
+            return None
+        copy = self._memory[_HEADER.size : _SIZE]
+        if self._words[_SEQUENCE_WORD] != sequence:
+            return None
+        key_count = _NUMBERS.unpack_from(copy)[-1]
+        content = copy[: _NUMBERS.size + key_count * _KEY.size]
+        return content if zlib.crc32(content) == checksum else None
+
+
+def _pack(snapshot: LoadSnapshot) -> bytes:
+    keys = snapshot.live_by_key.items()
+    if len(keys) > KEY_SLOTS:
+        keys = sorted(keys, key=lambda item: item[1], reverse=True)[:KEY_SLOTS]
+    return _NUMBERS.pack(
+        snapshot.ready,
+        snapshot.waiting,
+        snapshot.running,
+        snapshot.free_pages,
+        snapshot.total_pages,
+        snapshot.queue_limit,
+        snapshot.max_model_len,
+        snapshot.pool_tokens,
+        len(keys),
+    ) + b"".join(_KEY.pack(key_id.encode(), live) for key_id, live in keys)
+
+
+def _unpack(content: bytes) -> LoadSnapshot:
+    ready, waiting, running, free_pages, total_pages, queue_limit, max_model_len, pool_tokens, _ = (
+        _NUMBERS.unpack_from(content)
+    )
+    return LoadSnapshot(
+        ready=bool(ready),
+        waiting=waiting,
+        running=running,
+        free_pages=free_pages,
+        total_pages=total_pages,
+        queue_limit=queue_limit,
+        max_model_len=max_model_len,
+        pool_tokens=pool_tokens,
+        live_by_key={key.rstrip(b"\0").decode(): live for key, live in _KEY.iter_unpack(content[_NUMBERS.size :])},
+    )

@@ -1,0 +1,287 @@
+"""The scheduler's decisions, free of sockets, clocks and torch: events in, letters out.
+
+Every event is a method; `plan` then decides what follows from the new state. `engine.scheduler.service` feeds it from
+sockets, tests and simulations feed it by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from engine.allocation import Phase
+from engine.request import Request, RequestState
+from engine.scheduler.admission import refusal
+from engine.scheduler.decode import DecodeBatch
+from engine.scheduler.groups import Groups, Worker
+from engine.scheduler.limits import Limits
+from engine.scheduler.live_request import Exit, LiveRequest
+from engine.scheduler.outbox import Channel, Outbox
+from engine.scheduler.prefill import PrefillQueue
+from engine.storage.allocator import PageAllocator
+from engine.wire.to_controller import Activated, GroupLost, GroupReady, Status
+from engine.wire.to_gateway import Accepted, Refused
+from engine.wire.to_scheduler import DecodeReport, PrefillReport, Token, WorkerReady
+from engine.wire.to_worker import Drain, PrefillOrder
+
+
+class Scheduler:
+    """All live requests, their pages, and the workers that compute them."""
+
+    def __init__(self, limits: Limits, allocator: PageAllocator):
+        self.limits = limits
+        self.allocator = allocator
+        self.groups = Groups()
+        self.outbox = Outbox()
+        self.live: dict[int, LiveRequest] = {}
+        self.prefill = PrefillQueue(limits, allocator)
+        self.decode = DecodeBatch(limits, allocator)
+        self.live_by_key: Counter[str] = Counter()
+        self.preemptions = 0
+        self._admitted = 0
+        self._watcher: bytes | None = None
+        self._lost_epoch: int | None = None
+        self._waiting_activation: tuple[bytes, int] | None = None
+
+    # ── gateways ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pool_tokens(self) -> int:
+        return self.allocator.total_pages * self.allocator.page_size
+
+    def submit(self, gateway: bytes, request: Request) -> None:
+        """Admit a request or refuse it; either way its gateway is told."""
+        problem = refusal(
+            request, self.limits, len(self.prefill.waiting), self.groups.is_routed, self.pool_tokens
+        )
+        if problem is not None:
+            answer = Refused(request.request_id, problem.code or "", problem.message, problem.retry_after_seconds or 0)
+            self.outbox.put(Channel.GATEWAY, gateway, answer)
+            return
+        self._admitted += 1
+        live = LiveRequest(request, gateway, age=self._admitted, output_ids=list(request.emitted_ids))
+        self.live[live.id] = live
+        self.live_by_key[request.key_id] += 1
+        self.prefill.enqueue(live)
+        self.outbox.put(Channel.GATEWAY, gateway, Accepted(live.id))
+
+    def cancel(self, request_id: int) -> None:
+        """Nobody wants more tokens of this request; its pages come back once no step touches them."""
+        live = self.live.get(request_id)
+        if live is None or live.exit in (Exit.CANCELLED, Exit.FINISHED):
+            return
+        self._end(live, Exit.CANCELLED)
+
+    def gateway_gone(self, gateway: bytes) -> None:
+        """A gateway worker ended, and with it its clients' connections."""
+        for live in [live for live in self.live.values() if live.gateway == gateway]:
+            self.cancel(live.id)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def worker_ready(self, peer: bytes, ready: WorkerReady) -> None:
+        """A worker waits for orders; with its group complete, the controller may activate it."""
+        self.groups.add(Worker(peer, ready))
+        if self.groups.is_complete(ready.epoch):
+            self._tell_watcher(GroupReady(ready.epoch))
+
+    def prefill_reported(self, peer: bytes, report: PrefillReport) -> None:
+        """A chunk's K and V are committed; a finished prompt moves on to decode."""
+        worker = self.groups.workers[peer]
+        worker.did_step(report.seconds)
+        order = worker.in_flight.pop(report.sequence)
+        first_tokens = {token.request_id: token for token in report.tokens}
+        for chunk in order.chunks:
+            live = self.live[chunk.request_id]
+            live.in_flight -= 1
+            self.allocator.commit(live.id, chunk.start + len(chunk.token_ids))
+            if live.id in first_tokens:
+                self._prompt_done(live, first_tokens[live.id])
+            elif live.exit is not None and not live.in_flight:
+                self._quiet(live)
+
+    def decode_reported(self, peer: bytes, report: DecodeReport) -> None:
+        """Pass on the tokens of a step; give back the pages of those that have left."""
+        self.groups.workers[peer].did_step(report.seconds)
+        for token in report.tokens:
+            live = self.live.get(token.request_id)
+            if live is not None:
+                self._take_token(live, token)
+        for request_id in report.left:
+            live = self.live.get(request_id)
+            if live is not None and live.exit is not None:
+                self._quiet(live)
+
+    def worker_drained(self, peer: bytes) -> None:
+        """The worker has done what it was told and exits."""
+        worker = self.groups.workers.get(peer)
+        if worker is not None:
+            worker.is_draining = True
+
+    def worker_gone(self, peer: bytes) -> None:
+        """The worker's process has ended. If it had not drained, its group is lost; see `_recover`."""
+        worker = self.groups.workers.get(peer)
+        if worker is None:
+            return
+        self.groups.remove(worker)
+        if self.groups.close(worker.epoch):
+            self._lost_epoch = worker.epoch
+        if not worker.is_draining:
+            who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"
+            problem = f"The {who} (process {worker.ready.pid}) ended unexpectedly."
+            self._tell_watcher(GroupLost(worker.epoch, problem))
+        if worker.epoch == self._lost_epoch and not self.groups.of_epoch(worker.epoch):
+            self._recover()
+
+    # ── controller ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch(self, peer: bytes) -> None:
+        self._watcher = peer
+        for epoch in self.groups.complete_epochs():
+            self._tell_watcher(GroupReady(epoch))
+
+    def activate(self, peer: bytes, epoch: int) -> None:
+        """Route both phases to the group of `epoch`; after a loss, once every process of the lost group has ended."""
+        if self._lost_epoch is not None:
+            self._waiting_activation = (peer, epoch)
+            return
+        problem = ""
+        if not self.groups.is_complete(epoch):
+            problem = f"The group of epoch {epoch} is not ready."
+        else:
+            self.groups.activate(epoch)
+        self.outbox.put(Channel.CONTROLLER, peer, Activated(epoch, problem))
+
+    def retire(self, epoch: int) -> None:
+        """Let the workers of `epoch` (0: all) finish their step and exit."""
+        for worker in list(self.groups.workers.values()):
+            if epoch in (0, worker.epoch):
+                self.groups.close(worker.epoch)
+                worker.is_draining = True
+                self.outbox.put(Channel.WORKER, worker.peer, Drain(worker.epoch))
+
+    @property
+    def status(self) -> Status:
+        states = [live.state for live in self.live.values()]
+        return Status(
+            ready=self.groups.is_routed,
+            waiting=states.count(RequestState.WAITING),
+            prefilling=states.count(RequestState.PREFILLING),
+            decoding=states.count(RequestState.DECODING),
+            total_pages=self.allocator.total_pages,
+            free_pages=self.allocator.free_count,
+            preemptions=self.preemptions,
+            workers=self.groups.statuses(),
+        )
+
+    # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def plan(self) -> None:
+        """Decide from the present state: decode's pages first, then who is prefilled, then what decode is told."""
+        self._plan_pages()
+        self._plan_prefill()
+        self._plan_decode()
+
+    def _plan_pages(self) -> None:
+        worker = self.groups.route(Phase.DECODE)
+        if worker is None:
+            return
+        starving = self.decode.grow(worker.epoch)
+        coming_back = sum(len(self.allocator.table(live.id)) for live in self.live.values() if live.exit is not None)
+        for _ in starving:
+            victim = self._youngest_running() if coming_back == 0 else None
+            if victim is not None:
+                coming_back += len(self.allocator.table(victim.id))
+                self.preemptions += 1
+                self._end(victim, Exit.PREEMPTED)
+            coming_back = max(0, coming_back - 1)
+
+    def _plan_prefill(self) -> None:
+        worker = self.groups.route(Phase.PREFILL)
+        while worker is not None and len(worker.in_flight) < self.limits.prefill_depth:
+            chunks = self.prefill.next_chunks(len(self.decode.running), worker.epoch)
+            if not chunks:
+                return
+            order = PrefillOrder(worker.epoch, worker.next_sequence(), tuple(chunks))
+            worker.in_flight[order.sequence] = order
+            self.outbox.put(Channel.WORKER, worker.peer, order)
+
+    def _plan_decode(self) -> None:
+        worker = self.groups.route(Phase.DECODE)
+        if worker is None:
+            return
+        order = self.decode.take_order(worker.epoch, worker.sequence + 1)
+        if order is not None:
+            worker.sequence = order.sequence
+            self.outbox.put(Channel.WORKER, worker.peer, order)
+
+    def _youngest_running(self) -> LiveRequest | None:
+        """Whom to preempt; never the oldest, so that somebody always gets through."""
+        running = [live for live in self.live.values() if live.is_running and live.exit is None]
+        return max(running, key=lambda live: live.age) if len(running) > 1 else None
+
+    # ── a request's way ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prompt_done(self, live: LiveRequest, token: Token) -> None:
+        """The first token after a prompt is out, and no chunk of it is in flight any more."""
+        self._take_token(live, token)
+        if live.exit is not None:
+            self._quiet(live)
+            return
+        self.prefill.remove(live)
+        decode_worker = self.groups.route(Phase.DECODE)
+        self.decode.join(live, decode_worker.epoch if decode_worker else 0)
+
+    def _take_token(self, live: LiveRequest, token: Token) -> None:
+        """Pass a new token on; one that is already there, or that nobody wants, is dropped."""
+        if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
+            return
+        live.output_ids.append(token.token_id)
+        self.outbox.put_token(live.gateway, token)
+        if token.finish is not None:
+            live.exit = Exit.FINISHED
+
+    def _end(self, live: LiveRequest, exit: Exit) -> None:
+        """Make a request leave; where nothing is in flight it has left at once."""
+        already_leaving = live.exit is not None
+        live.exit = exit
+        match live.state:
+            case RequestState.DECODING:
+                is_quiet = not already_leaving and self.decode.leave(live)
+            case _:
+                is_quiet = not live.in_flight
+        if is_quiet:
+            self._quiet(live)
+
+    def _quiet(self, live: LiveRequest) -> None:
+        """No step touches the request's pages any more: take them back, and start it again or forget it."""
+        self.prefill.remove(live)
+        self.decode.remove(live)
+        self.allocator.release(live.id)
+        if live.exit is Exit.PREEMPTED:
+            live.restart()
+            self.prefill.enqueue(live)
+        else:
+            self._forget(live)
+
+    def _forget(self, live: LiveRequest) -> None:
+        live.state = RequestState.FINISHED
+        del self.live[live.id]
+        self.live_by_key[live.request.key_id] -= 1
+        if not self.live_by_key[live.request.key_id]:
+            del self.live_by_key[live.request.key_id]
+
+    def _recover(self) -> None:
+        """No process of the group that served is left to write a page: compute again what it had, and lose nothing."""
+        self._lost_epoch = None
+        self.decode.forget_orders()
+        for live in list(self.live.values()):
+            if live.is_running:
+                live.exit = live.exit or Exit.PREEMPTED
+                self._quiet(live)
+        if self._waiting_activation is not None:
+            activation, self._waiting_activation = self._waiting_activation, None
+            self.activate(*activation)
+
+    def _tell_watcher(self, message: GroupReady | GroupLost) -> None:
+        if self._watcher is not None:
+            self.outbox.put(Channel.CONTROLLER, self._watcher, message)

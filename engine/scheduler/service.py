@@ -1,0 +1,191 @@
+"""The scheduler on its sockets: receive everything there is, decide once, send everything decided."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import zmq
+
+from engine.config import PortArgs
+from engine.errors import ProtocolMismatch
+from engine.scheduler.load_table import LoadSnapshot, LoadTable
+from engine.scheduler.outbox import Channel
+from engine.scheduler.scheduler import Scheduler
+from engine.wire.codec import Codec
+from engine.wire.to_controller import FROM_SCHEDULER
+from engine.wire.to_gateway import TO_GATEWAY
+from engine.wire.to_scheduler import (
+    FROM_CONTROLLER,
+    FROM_GATEWAY,
+    FROM_WORKER,
+    Activate,
+    AskStatus,
+    Cancel,
+    DecodeReport,
+    Drained,
+    GatewayHello,
+    PrefillReport,
+    Retire,
+    Submit,
+    Watch,
+    WorkerReady,
+)
+from engine.wire.to_worker import TO_WORKER
+
+
+class SchedulerService:
+    """Three ROUTER sockets and a pidfd for every peer whose end matters."""
+
+    def __init__(self, scheduler: Scheduler, ports: PortArgs, load_table: LoadTable, log):
+        self._scheduler = scheduler
+        self._load_table = load_table
+        self._log = log
+        self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._sockets = {
+            Channel.GATEWAY: self._bind(ports.gateway_address),
+            Channel.WORKER: self._bind(ports.worker_address),
+            Channel.CONTROLLER: self._bind(ports.control_address),
+        }
+        self._receivers: list[tuple[Channel, Codec, Callable]] = [
+            (Channel.WORKER, FROM_WORKER, self._from_worker),
+            (Channel.GATEWAY, FROM_GATEWAY, self._from_gateway),
+            (Channel.CONTROLLER, FROM_CONTROLLER, self._from_controller),
+        ]
+        self._encode = {
+            Channel.GATEWAY: TO_GATEWAY.encode,
+            Channel.WORKER: TO_WORKER.encode,
+            Channel.CONTROLLER: FROM_SCHEDULER.encode,
+        }
+        self._ends: dict[int, Callable[[], None]] = {}
+        self._stop_read, self._stop_write = os.pipe()
+        self._poller.register(self._stop_read, zmq.POLLIN)
+
+    def run(self) -> None:
+        """Serve until TERM."""
+        signal.signal(signal.SIGTERM, lambda *_: os.write(self._stop_write, b"\0"))
+        self._publish()
+        while True:
+            ready = dict(self._poller.poll())
+            if self._stop_read in ready:
+                break
+            for channel, codec, handle in self._receivers:
+                if self._sockets[channel] in ready:
+                    self._receive(channel, codec, handle)
+            for pidfd in [fd for fd in ready if fd in self._ends]:
+                self._end_of(pidfd)
+            self._scheduler.plan()
+            self._send()
+            self._publish()
+        self._context.destroy(linger=200)
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _receive(self, channel: Channel, codec: Codec, handle: Callable) -> None:
+        socket = self._sockets[channel]
+        while True:
+            try:
+                peer, data = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                handle(peer, codec.decode(data))
+            except ProtocolMismatch as error:
+                self._log.error("message refused", channel=channel, peer=peer.hex(), reason=str(error))
+
+    def _from_gateway(self, peer: bytes, message: GatewayHello | Submit | Cancel) -> None:
+        match message:
+            case GatewayHello(pid):
+                self._log.info("gateway connected", gateway_pid=pid)
+                self._when_gone(pid, lambda: self._scheduler.gateway_gone(peer))
+            case Submit(request):
+                self._scheduler.submit(peer, request)
+            case Cancel(request_id):
+                self._scheduler.cancel(request_id)
+
+    def _from_worker(self, peer: bytes, message: WorkerReady | PrefillReport | DecodeReport | Drained) -> None:
+        if isinstance(message, WorkerReady):
+            self._log.info("worker ready", worker_pid=message.pid, slot=message.slot, epoch=message.epoch)
+            self._scheduler.worker_ready(peer, message)
+            self._when_gone(message.pid, lambda: self._worker_gone(peer))
+        elif peer not in self._scheduler.groups.workers:
+            self._log.warning("report of a worker that is gone", peer=peer.decode(errors="replace"))
+        else:
+            match message:
+                case PrefillReport():
+                    self._scheduler.prefill_reported(peer, message)
+                case DecodeReport():
+                    self._scheduler.decode_reported(peer, message)
+                case Drained():
+                    self._scheduler.worker_drained(peer)
+
+    def _from_controller(self, peer: bytes, message: Watch | Activate | Retire | AskStatus) -> None:
+        match message:
+            case Watch():
+                self._scheduler.watch(peer)
+            case Activate(epoch):
+                self._log.info("activate", epoch=epoch)
+                self._scheduler.activate(peer, epoch)
+            case Retire(epoch):
+                self._log.info("retire", epoch=epoch)
+                self._scheduler.retire(epoch)
+            case AskStatus():
+                self._scheduler.outbox.put(Channel.CONTROLLER, peer, self._scheduler.status)
+
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _when_gone(self, pid: int, act: Callable[[], None]) -> None:
+        """Call `act` when process `pid` has ended, which may be now."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            act()
+            return
+        self._ends[pidfd] = act
+        self._poller.register(pidfd, zmq.POLLIN)
+
+    def _end_of(self, pidfd: int) -> None:
+        self._poller.unregister(pidfd)
+        os.close(pidfd)
+        self._ends.pop(pidfd)()
+
+    def _worker_gone(self, peer: bytes) -> None:
+        self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
+        self._log.info("worker gone", peer=peer.decode(errors="replace"))
+        self._scheduler.worker_gone(peer)
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _send(self) -> None:
+        for letter in self._scheduler.outbox.take():
+            data = self._encode[letter.channel](letter.message)
+            self._sockets[letter.channel].send_multipart((letter.peer, data))
+
+    def _publish(self) -> None:
+        self._load_table.publish(load_snapshot(self._scheduler))
+
+    def _bind(self, address: str) -> zmq.Socket:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.set(zmq.SNDHWM, 0)
+        socket.set(zmq.RCVHWM, 0)
+        socket.bind(address)
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+
+def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
+    """What the gateways may know before they ask."""
+    waiting = len(scheduler.prefill.waiting)
+    return LoadSnapshot(
+        ready=scheduler.groups.is_routed,
+        waiting=waiting,
+        running=len(scheduler.live) - waiting,
+        free_pages=scheduler.allocator.free_count,
+        total_pages=scheduler.allocator.total_pages,
+        queue_limit=scheduler.limits.max_queued_requests,
+        max_model_len=scheduler.limits.max_model_len,
+        pool_tokens=scheduler.pool_tokens,
+        live_by_key=scheduler.live_by_key,
+    )

@@ -1,0 +1,62 @@
+"""A worker's line to the scheduler: orders in, reports out, and the moment at which there is no point in going on."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import zmq
+
+from engine.resident.attachment import ResidentGone
+from engine.wire.codec import Message
+from engine.wire.to_scheduler import FROM_WORKER
+from engine.wire.to_worker import TO_WORKER, DecodeOrder, Drain, PrefillOrder
+
+Order = PrefillOrder | DecodeOrder | Drain
+
+
+class OrderSocket:
+    """`identity` names this worker to the scheduler; `resident` is the connection whose end ends the worker."""
+
+    def __init__(self, address: str, identity: str, resident: socket.socket):
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.set(zmq.IDENTITY, identity.encode())
+        self._socket.set(zmq.SNDHWM, 0)
+        self._socket.set(zmq.RCVHWM, 0)
+        self._socket.connect(address)
+        self._resident = resident
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(resident, zmq.POLLIN)
+
+    def send(self, message: Message) -> None:
+        self._socket.send(FROM_WORKER.encode(message))
+
+    def receive(self, wait: bool) -> list[Order]:
+        """All orders that are there; with `wait`, at least one. Raises `ResidentGone`."""
+        events = dict(self._poller.poll(None if wait else 0))
+        if self._resident.fileno() in events:
+            raise ResidentGone("The resident has ended, and with it the memory this worker computes on.")
+        orders = []
+        while True:
+            try:
+                orders.append(TO_WORKER.decode(self._socket.recv(zmq.NOBLOCK)))
+            except zmq.Again:
+                return orders
+
+    def rest(self, seconds: float) -> list[Order]:
+        """Wait `seconds` (whole milliseconds of it), or until told to drain; returns the orders that came meanwhile."""
+        orders: list[Order] = []
+        end = time.monotonic() + seconds
+        while (left_ms := int((end - time.monotonic()) * 1000)) > 0:
+            if self._poller.poll(left_ms):
+                orders += self.receive(wait=False)
+            if any(isinstance(order, Drain) for order in orders):
+                break
+        return orders
+
+    def close(self) -> None:
+        """Send what is still queued, then hang up."""
+        self._socket.close(linger=5000)
+        self._context.term()

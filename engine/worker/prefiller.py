@@ -1,0 +1,50 @@
+"""The prefill phase in a worker: a queue of complete orders, one a step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from engine.allocation import Phase
+from engine.model.segment import Segment
+from engine.wire.to_scheduler import PrefillReport, Token
+from engine.wire.to_worker import PrefillOrder
+
+
+class Prefiller:
+    """Takes `PrefillOrder`s in turn; what it reports is written and visible."""
+
+    phase = Phase.PREFILL
+
+    def __init__(self) -> None:
+        self._orders: deque[PrefillOrder] = deque()
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._orders)
+
+    def apply(self, order: PrefillOrder) -> None:
+        self._orders.append(order)
+
+    def segments(self) -> list[Segment]:
+        """The next order's chunks."""
+        return [
+            Segment(chunk.token_ids, chunk.start, chunk.pages, chunk.sampling, chunk.output_index)
+            for chunk in self._orders[0].chunks
+        ]
+
+    def report(self, drawn: Sequence[int | None], seconds: float) -> PrefillReport:
+        """Account for the step that computed the segments; `drawn` holds a token for each prompt that is complete."""
+        order = self._orders.popleft()
+        tokens = tuple(
+            Token(
+                chunk.request_id,
+                chunk.output_index,
+                token_id,
+                chunk.sampling.finish_reason(token_id, chunk.output_index),
+            )
+            for chunk, token_id in zip(order.chunks, drawn, strict=True)
+            if token_id is not None and chunk.sampling is not None
+        )
+        token_count = sum(len(chunk.token_ids) for chunk in order.chunks)
+        return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count)

@@ -1,0 +1,208 @@
+"""The real scheduler with the real phases of a worker, over a model that is a hash: it reads what the pages hold.
+
+A token depends on every token before it *as read back from the pages*, so a page that is lost, mixed up or written by
+two requests changes the output.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable
+
+from engine.allocation import Phase
+from engine.model.segment import Segment
+from engine.request import FinishReason, Request, SamplingParams
+from engine.scheduler.limits import Limits
+from engine.scheduler.outbox import Channel
+from engine.scheduler.scheduler import Scheduler
+from engine.storage.allocator import PageAllocator
+from engine.storage.ledger import Ledger
+from engine.wire.codec import Message
+from engine.wire.to_gateway import Accepted, Refused, Tokens
+from engine.wire.to_scheduler import DecodeReport, Drained, PrefillReport, WorkerReady
+from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
+from engine.worker.decoder import Decoder
+from engine.worker.prefiller import Prefiller
+
+GATEWAY, CONTROLLER = b"gateway", b"controller"
+VOCABULARY = 50
+
+
+def next_token(token_ids: Iterable[int]) -> int:
+    """The hash that stands for a model."""
+    return hashlib.blake2b(repr(list(token_ids)).encode(), digest_size=8).digest()[0] % VOCABULARY
+
+
+def undisturbed(request: Request) -> list[int]:
+    """What a request must give, whatever happens to it on the way."""
+    token_ids, output = list(request.prompt_ids), list[int]()
+    while True:
+        output.append(next_token(token_ids + output))
+        if request.sampling.finish_reason(output[-1], len(output) - 1):
+            return output
+
+
+class HashModel:
+    """K and V of a token is the token itself."""
+
+    def __init__(self, num_pages: int, page_size: int):
+        self._page_size = page_size
+        self._slots: list[int | None] = [None] * (num_pages * page_size)
+
+    def step(self, segments: Iterable[Segment]) -> list[int | None]:
+        return [self._compute(segment) for segment in segments]
+
+    def _compute(self, segment: Segment) -> int | None:
+        for offset, token_id in enumerate(segment.token_ids):
+            self._slots[self._slot(segment, segment.start + offset)] = token_id
+        if segment.sampling is None:
+            return None
+        end = segment.start + len(segment.token_ids)
+        read = [self._slots[self._slot(segment, position)] for position in range(end)]
+        assert None not in read, "a page was read before it was written"
+        return next_token(token for token in read if token is not None)
+
+    def _slot(self, segment: Segment, position: int) -> int:
+        page = segment.pages[position // self._page_size]
+        assert page != 0, "page 0 belongs to nobody"
+        return page * self._page_size + position % self._page_size
+
+
+class RehearsedWorker:
+    """A worker process without the process: it works only when told to."""
+
+    def __init__(self, peer: bytes, ready: WorkerReady, model: HashModel, page_size: int):
+        self.peer = peer
+        self.ready = ready
+        self._model = model
+        self._phases: dict[Phase, Prefiller | Decoder] = {
+            phase: Prefiller() if phase is Phase.PREFILL else Decoder(ready.epoch, page_size) for phase in ready.phases
+        }
+        self.orders: deque[Message] = deque()
+        self.is_drained = False
+
+    def work(self) -> list[Message]:
+        """Apply all orders, compute one step, return the reports."""
+        while self.orders:
+            match self.orders.popleft():
+                case PrefillOrder() as order:
+                    self._phases[Phase.PREFILL].apply(order)  # type: ignore[arg-type]
+                case DecodeOrder() as order:
+                    self._phases[Phase.DECODE].apply(order)  # type: ignore[arg-type]
+                case Drain():
+                    self.is_drained = True
+                    return [Drained(self.ready.epoch)]
+        return [
+            phase.report(self._model.step(phase.segments()), seconds=0.001)
+            for phase in self._phases.values()
+            if phase.has_work
+        ]
+
+
+class Rehearsal:
+    """Everything between the gateways and the KV cache, moved by hand."""
+
+    def __init__(self, pages: int = 40, page_size: int = 4, *, colocated: bool = False, **limits: int):
+        self.page_size = page_size
+        self.ledger = Ledger.create(bytearray(Ledger.bytes_for(pages + 1)), pages + 1)
+        self.allocator = PageAllocator(self.ledger, page_size)
+        bounds = {
+            "max_model_len": pages * page_size,
+            "max_running_requests": 8,
+            "max_queued_requests": 100,
+            "prefill_token_budget": 16,
+            "grant_ahead_tokens": page_size,
+        } | limits
+        self.scheduler = Scheduler(Limits(**bounds), self.allocator)
+        self.model = HashModel(pages + 1, page_size)
+        self.workers: dict[bytes, RehearsedWorker] = {}
+        self.requests: dict[int, Request] = {}
+        self.outputs: dict[int, list[int]] = {}
+        self.finished: dict[int, FinishReason] = {}
+        self.refused: dict[int, Refused] = {}
+        self.told_controller: list[Message] = []
+        self._colocated = colocated
+        self.start_group(epoch=1)
+        self.scheduler.activate(CONTROLLER, 1)
+        self.settle()
+
+    def start_group(self, epoch: int) -> None:
+        roles = [tuple(Phase)] if self._colocated else [(phase,) for phase in Phase]
+        for phases in roles:
+            peer = f"{'+'.join(phases)}-{epoch}".encode()
+            ready = WorkerReady(epoch, "a", phases, pid=1, splitter="none", share_percentage=50, sm_count=0)
+            self.workers[peer] = RehearsedWorker(peer, ready, self.model, self.page_size)
+            self.scheduler.worker_ready(peer, ready)
+
+    def lose(self, peer: bytes) -> None:
+        """A worker's process ends; what it had not reported is gone with it."""
+        del self.workers[peer]
+        self.scheduler.worker_gone(peer)
+        self.settle()
+
+    def submit(self, request_id: int, prompt: int, max_tokens: int, **sampling: object) -> Request:
+        token_ids = [(request_id * 7 + position) % VOCABULARY for position in range(prompt)]
+        request = Request(request_id, token_ids, SamplingParams(max_tokens=max_tokens, **sampling))  # type: ignore[arg-type]
+        self.requests[request_id] = request
+        self.scheduler.submit(GATEWAY, request)
+        self.settle()
+        return request
+
+    def cancel(self, request_id: int) -> None:
+        self.scheduler.cancel(request_id)
+        self.settle()
+
+    def work(self, peer: bytes) -> bool:
+        """Let one worker step and report; False if it had nothing to do."""
+        reports = self.workers[peer].work()
+        for report in reports:
+            match report:
+                case PrefillReport():
+                    self.scheduler.prefill_reported(peer, report)
+                case DecodeReport():
+                    self.scheduler.decode_reported(peer, report)
+                case Drained():
+                    self.scheduler.worker_drained(peer)
+        self.settle()
+        return bool(reports)
+
+    def finish(self) -> None:
+        """Let everybody work until there is nothing to do."""
+        for _ in range(100_000):
+            if not any([self.work(peer) for peer in list(self.workers)]):
+                return
+        raise AssertionError("the appliance never comes to rest")
+
+    def settle(self) -> None:
+        """Plan, and deliver what was decided."""
+        self.scheduler.plan()
+        for channel, peer, message in self.scheduler.outbox.take():
+            match channel:
+                case Channel.WORKER if peer in self.workers:
+                    self.workers[peer].orders.append(message)
+                case Channel.GATEWAY:
+                    self._deliver(message)
+                case Channel.CONTROLLER:
+                    self.told_controller.append(message)
+
+    def _deliver(self, message: Message) -> None:
+        match message:
+            case Accepted(request_id):
+                self.outputs[request_id] = []
+            case Refused():
+                self.refused[message.request_id] = message
+            case Tokens(tokens):
+                for token in tokens:
+                    assert token.request_id not in self.finished, "a token after the last"
+                    assert token.index == len(self.outputs[token.request_id]), "a token twice, or one is missing"
+                    self.outputs[token.request_id].append(token.token_id)
+                    if token.finish is not None:
+                        self.finished[token.request_id] = token.finish
+
+    def check_pages(self) -> None:
+        """No page has two owners, none is lost, none belongs to a request that is gone."""
+        held = [page for live in self.scheduler.live for page in self.allocator.table(live)]
+        assert len(held) == len(set(held))
+        assert sorted(held) == self.ledger.used_pages()
+        assert len(held) + self.allocator.free_count == self.allocator.total_pages

@@ -1,0 +1,70 @@
+"""Whatever happens in whatever order: every token once and right, every page back."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.scheduler.rehearsal import CONTROLLER, Rehearsal, undisturbed
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Clients come and go, workers step at their own pace and die, in a pool that is always too small."""
+
+    @initialize(pages=st.integers(8, 24), colocated=st.booleans(), depth=st.integers(1, 3))
+    def open(self, pages: int, colocated: bool, depth: int) -> None:
+        self.stage = Rehearsal(pages=pages, colocated=colocated, prefill_depth=depth, prefill_token_budget=10)
+        self.cancelled: set[int] = set()
+        self.epoch = 1
+
+    @rule(prompt=st.integers(1, 20), max_tokens=st.integers(1, 20), stop=st.integers(0, 49))
+    def submit(self, prompt: int, max_tokens: int, stop: int) -> None:
+        self.stage.submit(len(self.stage.requests) + 1, prompt, max_tokens, stop_token_ids=(stop,), min_tokens=1)
+
+    @precondition(lambda self: self.stage.requests)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.stage.requests)))
+        self.cancelled.add(request_id)
+        self.stage.cancel(request_id)
+
+    @rule(data=st.data(), steps=st.integers(1, 6))
+    def work(self, data: st.DataObject, steps: int) -> None:
+        peer = data.draw(st.sampled_from(sorted(self.stage.workers)))
+        for _ in range(steps):
+            self.stage.work(peer)
+
+    @rule(data=st.data())
+    def lose_the_group(self, data: st.DataObject) -> None:
+        self.epoch += 1
+        lost = data.draw(st.permutations(sorted(self.stage.workers)))
+        self.stage.start_group(self.epoch)
+        for peer in lost:
+            self.stage.lose(peer)
+        self.stage.scheduler.activate(CONTROLLER, self.epoch)
+        self.stage.settle()
+
+    @invariant()
+    def pages_are_accounted_for(self) -> None:
+        if hasattr(self, "stage"):
+            self.stage.check_pages()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "stage"):
+            return
+        self.stage.finish()
+        assert not self.stage.scheduler.live
+        assert self.stage.allocator.free_count == self.stage.allocator.total_pages
+        for request_id, output in self.stage.outputs.items():
+            expected = undisturbed(self.stage.requests[request_id])
+            if request_id in self.cancelled:
+                assert output == expected[: len(output)]
+            else:
+                assert output == expected
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
