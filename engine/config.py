@@ -68,6 +68,7 @@ class ServerArgs(BaseSettings):
     max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
 
     page_size: int = Field(16, ge=1, le=256)
+    prefix_caching: bool = True
     kv_memory_bytes: int | None = Field(None, ge=1)
     gpu_memory_fraction: float = Field(0.9, gt=0.0, le=0.98)
     max_model_len: int | None = Field(None, ge=2)
@@ -112,7 +113,9 @@ def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or "settings"
     reason = first["msg"].removeprefix("Value error, ")
-    return f"The setting {name} cannot be {first.get('input')!r}: {reason[:1].lower()}{reason[1:]}."
+    value = first["input"]
+    shown = str(value) if isinstance(value, Path) else repr(value)
+    return f"The setting {name} cannot be {shown}: {reason[:1].lower()}{reason[1:]}."
 
 
 _LONGEST_SOCKET_NAME = "scheduler-controller.sock"

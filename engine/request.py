@@ -59,6 +59,7 @@ class Request(msgspec.Struct, frozen=True):
 
     `request_id` is unique over all gateway workers of one start. `emitted_ids` are output tokens the client already
     has: a request that is handed in again goes on after them. `key_id` names the API key for fairness and limits.
+    `priority`: the lower, the sooner.
     `received_at` is `time.monotonic()` (one clock for all processes of a machine) when the body was received.
     """
 
@@ -66,5 +67,6 @@ class Request(msgspec.Struct, frozen=True):
     prompt_ids: list[int]
     sampling: SamplingParams
     key_id: str = ""
+    priority: int = 0
     emitted_ids: list[int] = []
     received_at: float = 0.0

@@ -35,7 +35,8 @@ def main() -> None:
     settings = ports.read_settings()
     log = set_up_logging("scheduler", settings.log_level)
     memory = attach(ports.resident_path, ATTACH_SECONDS)
-    allocator = PageAllocator(memory.ledger(), memory.manifest.kv.page_size)
+    page_size = memory.manifest.kv.page_size
+    allocator = PageAllocator(memory.ledger(), page_size, prefix_caching=settings.prefix_caching)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
     SchedulerService(scheduler, ports, LoadTable.create(ports.load_table_path), log).run()
 

@@ -37,6 +37,11 @@ class LiveRequest:
         return self.request.request_id
 
     @property
+    def salt(self) -> str:
+        """Requests share pages only with those of the same API key."""
+        return self.request.key_id
+
+    @property
     def token_ids(self) -> list[int]:
         """Prompt and output so far: what a prefill computes, also after a preemption."""
         return self.request.prompt_ids + self.output_ids

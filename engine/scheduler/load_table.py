@@ -55,7 +55,7 @@ NOT_READY = LoadSnapshot(ready=False)
 class LoadTable:
     """A mapped file guarded by a sequence lock: its sequence is odd while the writer writes.
 
-    Python has no memory fence, so on a machine that reorders stores an even sequence proves little: the checksum decides.
+    Python has no memory fence, so where stores are reordered an even sequence proves little: the checksum decides.
     """
 
     def __init__(self, memory: mmap.mmap):
@@ -65,7 +65,7 @@ class LoadTable:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """The writer's table, not ready yet. A file already there is taken over in place: its readers need not reopen."""
+        """The writer's table, not ready yet. A file already there is taken over in place, so that readers go on."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, _SIZE)
@@ -140,17 +140,16 @@ def _pack(snapshot: LoadSnapshot) -> bytes:
 
 
 def _unpack(content: bytes) -> LoadSnapshot:
-    ready, waiting, running, free_pages, total_pages, queue_limit, max_model_len, pool_tokens, _ = (
-        _NUMBERS.unpack_from(content)
-    )
+    numbers = _NUMBERS.unpack_from(content)
+    keys = _KEY.iter_unpack(content[_NUMBERS.size :])
     return LoadSnapshot(
-        ready=bool(ready),
-        waiting=waiting,
-        running=running,
-        free_pages=free_pages,
-        total_pages=total_pages,
-        queue_limit=queue_limit,
-        max_model_len=max_model_len,
-        pool_tokens=pool_tokens,
-        live_by_key={key.rstrip(b"\0").decode(): live for key, live in _KEY.iter_unpack(content[_NUMBERS.size :])},
+        ready=bool(numbers[0]),
+        waiting=numbers[1],
+        running=numbers[2],
+        free_pages=numbers[3],
+        total_pages=numbers[4],
+        queue_limit=numbers[5],
+        max_model_len=numbers[6],
+        pool_tokens=numbers[7],
+        live_by_key={key.rstrip(b"\0").decode(): live for key, live in keys},
     )

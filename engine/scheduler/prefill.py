@@ -1,34 +1,31 @@
-"""Who is prefilled next: first come, first served, long prompts in chunks, within a token budget."""
+"""Who is prefilled next: long prompts in chunks, within a token budget, what is known already left out."""
 
 from __future__ import annotations
 
-from bisect import insort
+from itertools import takewhile
 
 from engine.request import RequestState
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
+from engine.scheduler.waiting import WaitingQueue
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_worker import PrefillChunk
 
 
 class PrefillQueue:
-    """Requests that wait, oldest first, and those whose prompt is being computed."""
+    """Requests that wait, and those whose prompt is being computed."""
 
     def __init__(self, limits: Limits, allocator: PageAllocator):
         self._limits = limits
         self._allocator = allocator
-        self.waiting: list[LiveRequest] = []
+        self.waiting = WaitingQueue()
         self.running: list[LiveRequest] = []
 
-    def enqueue(self, live: LiveRequest) -> None:
-        """A new request goes to the end; one that was preempted finds its old place."""
-        insort(self.waiting, live, key=lambda other: other.age)
-
     def remove(self, live: LiveRequest) -> None:
-        """Forget a request that leaves before its prompt was computed."""
-        for queue in (self.waiting, self.running):
-            if live in queue:
-                queue.remove(live)
+        """Forget a request, whether it waits or its prompt is being computed."""
+        self.waiting.remove(live)
+        if live in self.running:
+            self.running.remove(live)
 
     def next_chunks(self, decoding: int, epoch: int) -> list[PrefillChunk]:
         """The next packed step, empty if nobody can be prefilled now. Prompts under way go before new ones."""
@@ -38,25 +35,48 @@ class PrefillQueue:
             if budget and live.exit is None and live.ordered < live.length:
                 chunks.append(self._cut(live, budget))
                 budget -= len(chunks[-1].token_ids)
-        while budget and self._admit_next(decoding, epoch):
-            chunks.append(self._cut(self.running[-1], budget))
+        while budget and (live := self._admit_next(decoding, epoch)):
+            chunks.append(self._cut(live, budget))
             budget -= len(chunks[-1].token_ids)
         return chunks
 
-    def _admit_next(self, decoding: int, epoch: int) -> bool:
-        """Give the oldest waiting request its pages, if they are free beyond decode's reserve of a page a request."""
+    def _admit_next(self, decoding: int, epoch: int) -> LiveRequest | None:
+        """Give the next request its pages. Those behind it do not overtake it because they need fewer."""
         running = decoding + len(self.running)
-        if not self.waiting or running >= self._limits.max_running_requests:
-            return False
-        live = self.waiting[0]
-        needed = self._allocator.pages_for(min(live.length + 1, live.written_length))
-        if needed + running > self._allocator.free_count and running:
+        if running >= self._limits.max_running_requests:
+            return None
+        live = next((live for live in self.waiting.in_order() if not self._is_being_computed(live)), None)
+        if live is None or not self._give_pages(live, running, epoch):
+            return None
+        self.waiting.remove(live)
+        self.waiting.charge(live.request.key_id, prompt_tokens=live.length - live.ordered)
+        live.state = RequestState.PREFILLING
+        self.running.append(live)
+        return live
+
+    def _give_pages(self, live: LiveRequest, running: int, epoch: int) -> bool:
+        """Known pages and new ones, if the new ones are free beyond decode's reserve of a page a running request."""
+        known = self._allocator.known_pages(live.salt, live.token_ids)
+        self._allocator.begin_with(live.id, known)
+        needed = self._allocator.pages_for(min(live.length + 1, live.written_length)) - len(known)
+        reserve = running
+        if needed + reserve > self._allocator.free_count and running:
+            self._allocator.release(live.id)
             return False
         if self._allocator.allocate(live.id, needed, epoch) is None:
+            self._allocator.release(live.id)
             return False
-        live.state = RequestState.PREFILLING
-        self.running.append(self.waiting.pop(0))
+        live.ordered = len(known) * self._allocator.page_size
         return True
+
+    def _is_being_computed(self, live: LiveRequest) -> bool:
+        """True if more of its beginning is on the way in another prompt than is known: it is sooner shared than computed."""
+        size = self._allocator.page_size
+        known = len(self._allocator.known_pages(live.salt, live.token_ids)) if self.running else 0
+        return any(
+            other.exit is None and other.salt == live.salt and common_pages(other, live, size) > known
+            for other in self.running
+        )
 
     def _cut(self, live: LiveRequest, budget: int) -> PrefillChunk:
         start, end = live.ordered, min(live.length, live.ordered + budget)
@@ -71,3 +91,10 @@ class PrefillQueue:
             sampling=live.request.sampling if is_last else None,
             output_index=len(live.output_ids),
         )
+
+
+def common_pages(one: LiveRequest, other: LiveRequest, page_size: int) -> int:
+    """Full pages with which both begin, leaving `other` a token to compute."""
+    tokens, others = one.token_ids, other.token_ids
+    starts = range(0, min(len(tokens), len(others) - 1) - page_size + 1, page_size)
+    return len(list(takewhile(lambda at: tokens[at : at + page_size] == others[at : at + page_size], starts)))

@@ -58,10 +58,11 @@ class Scheduler:
             self.outbox.put(Channel.GATEWAY, gateway, answer)
             return
         self._admitted += 1
+        self.prefill.waiting.arrive(request.key_id, self.live_by_key)
         live = LiveRequest(request, gateway, age=self._admitted, output_ids=list(request.emitted_ids))
         self.live[live.id] = live
         self.live_by_key[request.key_id] += 1
-        self.prefill.enqueue(live)
+        self.prefill.waiting.add(live)
         self.outbox.put(Channel.GATEWAY, gateway, Accepted(live.id))
 
     def cancel(self, request_id: int) -> None:
@@ -93,7 +94,7 @@ class Scheduler:
         for chunk in order.chunks:
             live = self.live[chunk.request_id]
             live.in_flight -= 1
-            self.allocator.commit(live.id, chunk.start + len(chunk.token_ids))
+            self._commit(live, chunk.start + len(chunk.token_ids))
             if live.id in first_tokens:
                 self._prompt_done(live, first_tokens[live.id])
             elif live.exit is not None and not live.in_flight:
@@ -109,6 +110,7 @@ class Scheduler:
         for request_id in report.left:
             live = self.live.get(request_id)
             if live is not None and live.exit is not None:
+                self._commit(live, live.length - 1)  # the last token was never fed back
                 self._quiet(live)
 
     def worker_drained(self, peer: bytes) -> None:
@@ -215,9 +217,9 @@ class Scheduler:
             self.outbox.put(Channel.WORKER, worker.peer, order)
 
     def _youngest_running(self) -> LiveRequest | None:
-        """Whom to preempt; never the oldest, so that somebody always gets through."""
+        """Whom to preempt: of the least urgent, the youngest; never the last one, so that somebody always gets through."""
         running = [live for live in self.live.values() if live.is_running and live.exit is None]
-        return max(running, key=lambda live: live.age) if len(running) > 1 else None
+        return max(running, key=lambda live: (live.request.priority, live.age)) if len(running) > 1 else None
 
     # ── a request's way ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,6 +238,7 @@ class Scheduler:
         if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
             return
         live.output_ids.append(token.token_id)
+        self.prefill.waiting.charge(live.request.key_id, output_tokens=1)
         self.outbox.put_token(live.gateway, token)
         if token.finish is not None:
             live.exit = Exit.FINISHED
@@ -252,6 +255,9 @@ class Scheduler:
         if is_quiet:
             self._quiet(live)
 
+    def _commit(self, live: LiveRequest, tokens: int) -> None:
+        self.allocator.commit(live.id, live.salt, live.token_ids[:tokens])
+
     def _quiet(self, live: LiveRequest) -> None:
         """No step touches the request's pages any more: take them back, and start it again or forget it."""
         self.prefill.remove(live)
@@ -259,7 +265,7 @@ class Scheduler:
         self.allocator.release(live.id)
         if live.exit is Exit.PREEMPTED:
             live.restart()
-            self.prefill.enqueue(live)
+            self.prefill.waiting.add(live)
         else:
             self._forget(live)
 

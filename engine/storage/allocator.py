@@ -7,34 +7,44 @@ ledger, from which another allocator can start where this one stopped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+
+from engine.storage.ledger import Ledger
+from engine.storage.prefix_tree import PrefixTree
+
+CACHE_OWNER = (1 << 64) - 1
+"""Owner of pages in the prefix tree: they are full, and nobody writes them any more."""
 
 
-class PageLedger(Protocol):
-    """The record of every page's owner, epoch, references and commitment: see engine.storage.ledger."""
+@dataclass(slots=True)
+class PageTable:
+    """Pages of one request from position 0. The first `read_only` of them belong to the prefix tree."""
 
-    def free_pages(self) -> list[int]: ...
-    def take(self, pages: Sequence[int], owner: int, epoch: int) -> None: ...
-    def share(self, pages: Sequence[int]) -> None: ...
-    def drop(self, pages: Sequence[int]) -> list[int]: ...
-    def commit(self, pages: Sequence[int]) -> None: ...
-    def hand_over(self, pages: Sequence[int], owner: int, epoch: int) -> None: ...
+    pages: list[int] = field(default_factory=list)
+    read_only: int = 0
 
 
 class PageAllocator:
     """Page tables of all live requests over one pool. Page 0 is never given out: padding writes there."""
 
-    def __init__(self, ledger: PageLedger, page_size: int):
+    def __init__(self, ledger: Ledger, page_size: int, *, prefix_caching: bool = False):
         self._ledger = ledger
-        self.page_size = page_size
         self._free = [page for page in ledger.free_pages() if page != 0]
         self._free.reverse()  # the lowest pages are given first
+        self._tables: dict[int, PageTable] = {}
+        self._tree = PrefixTree(page_size) if prefix_caching else None
+        self.page_size = page_size
         self.total_pages = len(self._free)
-        self._tables: dict[int, list[int]] = {}
 
     @property
     def free_count(self) -> int:
-        return len(self._free)
+        """Pages that can be given out, those included that are kept only because they might be read again."""
+        return len(self._free) + self.cached_count
+
+    @property
+    def cached_count(self) -> int:
+        """Pages that no request holds and that the prefix tree still knows."""
+        return self._tree.unread_count if self._tree else 0
 
     def pages_for(self, tokens: int) -> int:
         """Pages that hold `tokens` tokens."""
@@ -42,37 +52,75 @@ class PageAllocator:
 
     def table(self, owner: int) -> list[int]:
         """The page table of `owner` from position 0; empty if it holds nothing."""
-        return self._tables.get(owner, [])
+        held = self._tables.get(owner)
+        return held.pages if held else []
 
-    def capacity(self, owner: int) -> int:
-        """Tokens the pages of `owner` can hold."""
-        return len(self.table(owner)) * self.page_size
+    # ── give and take ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def allocate(self, owner: int, count: int, epoch: int) -> list[int] | None:
-        """Append `count` pages to the table of `owner` and return them; None, and nothing changed, if they are not free."""
-        if count > len(self._free):
+        """Append `count` pages to the table of `owner` and return them; None, and no change, if they are not free."""
+        if count > self.free_count:
             return None
         if count == 0:
             return []
+        self._evict(count - len(self._free))
         pages = self._free[-count:][::-1]
         self._ledger.take(pages, owner, epoch)
         del self._free[-count:]
-        self._tables.setdefault(owner, []).extend(pages)
+        self._tables.setdefault(owner, PageTable()).pages.extend(pages)
         return pages
 
-    def commit(self, owner: int, tokens: int) -> None:
-        """The first `tokens` tokens of `owner` are written: its pages that are full may be read by others."""
-        self._ledger.commit(self.table(owner)[: tokens // self.page_size])
-
     def hand_over(self, owner: int, epoch: int) -> None:
-        """The pages of `owner` are now written by another worker, of `epoch`."""
-        self._ledger.hand_over(self.table(owner), owner, epoch)
+        """What `owner` alone holds is from now on written by the group of `epoch`."""
+        held = self._tables[owner]
+        self._ledger.hand_over(held.pages[held.read_only :], owner, epoch)
 
-    def release(self, owner: int) -> int:
-        """Take back everything `owner` holds; pages that others share stay theirs. Returns how many became free."""
-        pages = self._tables.pop(owner, [])
-        if not pages:
+    def release(self, owner: int) -> None:
+        """Take back everything `owner` holds; pages that others read stay theirs."""
+        held = self._tables.pop(owner, None)
+        if held is None:
+            return
+        deepest_first = held.pages[::-1]
+        self._free.extend(self._ledger.drop(deepest_first))
+        if self._tree is not None:
+            kept = (page for page in deepest_first if page in self._tree)
+            self._tree.unread(page for page in kept if self._ledger.references(page) == 1)
+
+    # ── sharing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def known_pages(self, salt: str, token_ids: Sequence[int]) -> list[int]:
+        """Committed pages that hold the beginning of `token_ids`."""
+        return self._tree.match(salt, token_ids) if self._tree else []
+
+    def begin_with(self, owner: int, pages: Sequence[int]) -> None:
+        """The table of `owner`, which holds nothing yet, begins with pages of the prefix tree."""
+        assert owner not in self._tables
+        if pages:
+            assert self._tree is not None
+            self._ledger.share(pages)
+            self._tree.read(pages)
+            self._tables[owner] = PageTable(list(pages), read_only=len(pages))
+
+    def commit(self, owner: int, salt: str, token_ids: Sequence[int]) -> None:
+        """`token_ids` are written from position 0: the pages they fill may be read by others from now on."""
+        held = self._tables[owner]
+        full = len(token_ids) // self.page_size
+        self._ledger.commit(held.pages[held.read_only : full])
+        if self._tree is None or full <= held.read_only:
+            return
+        new = self._tree.insert(salt, token_ids, held.pages[:full])
+        if new:
+            self._ledger.share(new)
+            self._ledger.hand_over(new, CACHE_OWNER, 0)
+            held.read_only += len(new)
+
+    def forget_cached(self) -> int:
+        """Free every page that is kept only because it might be read again; returns how many that were."""
+        return self._evict(self.cached_count)
+
+    def _evict(self, count: int) -> int:
+        if count <= 0 or self._tree is None:
             return 0
-        freed = self._ledger.drop(pages)
-        self._free.extend(reversed(freed))
-        return len(freed)
+        pages = self._tree.evict(count)
+        self._free.extend(self._ledger.drop(pages))
+        return len(pages)

@@ -7,7 +7,7 @@ two requests changes the output.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from engine.allocation import Phase
@@ -16,7 +16,7 @@ from engine.request import FinishReason, Request, SamplingParams
 from engine.scheduler.limits import Limits
 from engine.scheduler.outbox import Channel
 from engine.scheduler.scheduler import Scheduler
-from engine.storage.allocator import PageAllocator
+from engine.storage.allocator import CACHE_OWNER, PageAllocator
 from engine.storage.ledger import Ledger
 from engine.wire.codec import Message
 from engine.wire.to_gateway import Accepted, Refused, Tokens
@@ -103,10 +103,10 @@ class RehearsedWorker:
 class Rehearsal:
     """Everything between the gateways and the KV cache, moved by hand."""
 
-    def __init__(self, pages: int = 40, page_size: int = 4, *, colocated: bool = False, **limits: int):
+    def __init__(self, pages: int = 40, page_size: int = 4, *, colocated: bool = False, prefix_caching: bool = True, **limits: int):
         self.page_size = page_size
         self.ledger = Ledger.create(bytearray(Ledger.bytes_for(pages + 1)), pages + 1)
-        self.allocator = PageAllocator(self.ledger, page_size)
+        self.allocator = PageAllocator(self.ledger, page_size, prefix_caching=prefix_caching)
         bounds = {
             "max_model_len": pages * page_size,
             "max_running_requests": 8,
@@ -141,9 +141,13 @@ class Rehearsal:
         self.scheduler.worker_gone(peer)
         self.settle()
 
-    def submit(self, request_id: int, prompt: int, max_tokens: int, **sampling: object) -> Request:
-        token_ids = [(request_id * 7 + position) % VOCABULARY for position in range(prompt)]
-        request = Request(request_id, token_ids, SamplingParams(max_tokens=max_tokens, **sampling))  # type: ignore[arg-type]
+    def submit(self, request_id: int, prompt: int | list[int], max_tokens: int, **sampling: object) -> Request:
+        """A prompt given as a length begins unlike any other."""
+        if isinstance(prompt, int):
+            prompt = [(request_id * 7 + position) % VOCABULARY for position in range(prompt)]
+        key_id, priority = str(sampling.pop("key_id", "")), int(sampling.pop("priority", 0))  # type: ignore[call-overload]
+        params = SamplingParams(max_tokens=max_tokens, **sampling)  # type: ignore[arg-type]
+        request = Request(request_id, prompt, params, key_id=key_id, priority=priority)
         self.requests[request_id] = request
         self.scheduler.submit(GATEWAY, request)
         self.settle()
@@ -201,8 +205,11 @@ class Rehearsal:
                         self.finished[token.request_id] = token.finish
 
     def check_pages(self) -> None:
-        """No page has two owners, none is lost, none belongs to a request that is gone."""
-        held = [page for live in self.scheduler.live for page in self.allocator.table(live)]
-        assert len(held) == len(set(held))
-        assert sorted(held) == self.ledger.used_pages()
+        """Every page is free, cached, or held by as many live requests as its references say; one alone writes it."""
+        held = Counter(page for live in self.scheduler.live for page in self.allocator.table(live))
+        cached = [page for page in self.ledger.used_pages() if self.ledger.owner(page) == CACHE_OWNER]
+        for page in self.ledger.used_pages():
+            assert self.ledger.references(page) == held[page] + (page in cached)
+            assert page in cached or held[page] == 1
+        assert set(held) <= set(self.ledger.used_pages())
         assert len(held) + self.allocator.free_count == self.allocator.total_pages

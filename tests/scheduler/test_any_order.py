@@ -12,15 +12,31 @@ from tests.scheduler.rehearsal import CONTROLLER, Rehearsal, undisturbed
 class AnyOrder(RuleBasedStateMachine):
     """Clients come and go, workers step at their own pace and die, in a pool that is always too small."""
 
-    @initialize(pages=st.integers(8, 24), colocated=st.booleans(), depth=st.integers(1, 3))
-    def open(self, pages: int, colocated: bool, depth: int) -> None:
-        self.stage = Rehearsal(pages=pages, colocated=colocated, prefill_depth=depth, prefill_token_budget=10)
+    @initialize(pages=st.integers(10, 24), colocated=st.booleans(), depth=st.integers(1, 3), caching=st.booleans())
+    def open(self, pages: int, colocated: bool, depth: int, caching: bool) -> None:
+        self.stage = Rehearsal(
+            pages=pages,
+            colocated=colocated,
+            prefix_caching=caching,
+            prefill_depth=depth,
+            prefill_token_budget=10,
+        )
         self.cancelled: set[int] = set()
         self.epoch = 1
 
-    @rule(prompt=st.integers(1, 20), max_tokens=st.integers(1, 20), stop=st.integers(0, 49))
-    def submit(self, prompt: int, max_tokens: int, stop: int) -> None:
-        self.stage.submit(len(self.stage.requests) + 1, prompt, max_tokens, stop_token_ids=(stop,), min_tokens=1)
+    @rule(
+        beginning=st.integers(0, 2),
+        prompt=st.integers(1, 20),
+        max_tokens=st.integers(1, 20),
+        stop=st.integers(0, 49),
+        key=st.sampled_from("xy"),
+        priority=st.integers(0, 1),
+    )
+    def submit(self, beginning: int, prompt: int, max_tokens: int, stop: int, key: str, priority: int) -> None:
+        """One of three texts, cut off somewhere: most prompts have a beginning in common with another."""
+        text = [beginning] * prompt
+        who = {"key_id": key, "priority": priority}
+        self.stage.submit(len(self.stage.requests) + 1, text, max_tokens, stop_token_ids=(stop,), min_tokens=1, **who)
 
     @precondition(lambda self: self.stage.requests)
     @rule(data=st.data())
