@@ -13,7 +13,7 @@ _LOOK_AGAIN_MS = 50
 
 
 class Attention:
-    """`wait` calls the handlers of whatever is readable. A signal is not handled but returned, so that the caller decides."""
+    """`wait` calls the handlers of whatever is readable; a signal it only reports, so that the caller decides."""
 
     def __init__(self, signals: Iterable[signal.Signals]):
         self._poller = zmq.Poller()

@@ -11,10 +11,16 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.console import Console
 from typer import Option
 
+from appliance.instance import Instance
+from appliance.status import as_json, ask_status, show_status
 from engine.config import Mode, ServerArgs, explain
-from engine.errors import CANNOT_START, CannotStart
+from engine.errors import CANNOT_START, SemiPDError
+
+NOT_RUNNING = 3
+"""Exit code of commands that found no running appliance; the same as `systemctl status` has."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -32,13 +38,17 @@ def version() -> None:
 
 @app.command()
 def serve(
-    model: Annotated[Path | None, Option(help="Hugging Face model directory; the embedded demo model if absent.")] = None,
+    model: Annotated[
+        Path | None, Option(help="Hugging Face model directory; the embedded demo model if absent.")
+    ] = None,
     host: Annotated[str | None, Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, Option(help="Port of the REST endpoint.")] = None,
     console_port: Annotated[int | None, Option(help="Port of the console.")] = None,
     device: Annotated[str | None, Option(help="auto, cuda or cpu.")] = None,
     gpu: Annotated[str | None, Option(help="Index or UUID of the GPU to use.")] = None,
-    mode: Annotated[Mode | None, Option(help="semi_pd: two workers share the device; colocated: one does both.")] = None,
+    mode: Annotated[
+        Mode | None, Option(help="semi_pd: two workers share the device; colocated: one does both.")
+    ] = None,
     prefill: Annotated[int | None, Option(help="Prefill's share of the SMs, in percent.")] = None,
     decode: Annotated[int | None, Option(help="Decode's share of the SMs, in percent.")] = None,
     load_format: Annotated[str | None, Option(help="auto, or dummy for random weights.")] = None,
@@ -47,6 +57,7 @@ def serve(
     max_running_requests: Annotated[int | None, Option(help="Requests computed at once.")] = None,
     kv_memory_bytes: Annotated[int | None, Option(help="Bytes of the KV cache.")] = None,
     page_size: Annotated[int | None, Option(help="Tokens a KV page.")] = None,
+    prefill_token_budget: Annotated[int | None, Option(help="Prompt tokens of one prefill step.")] = None,
     gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
     log_level: Annotated[str | None, Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
@@ -69,11 +80,23 @@ def serve(
         "max_running_requests": max_running_requests,
         "kv_memory_bytes": kv_memory_bytes,
         "page_size": page_size,
+        "prefill_token_budget": prefill_token_budget,
         "gateway_workers": gateway_workers,
         "log_level": log_level,
     }
     with explained():
         serve_in_foreground(settings_from(given))
+
+
+@app.command()
+def status(json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False) -> None:
+    """Show how the running appliance is."""
+    with explained(NOT_RUNNING):
+        answer = ask_status(Instance.of_user())
+        if json:
+            typer.echo(as_json(answer))
+        else:
+            show_status(answer, Console())
 
 
 def settings_from(given: dict[str, Any]) -> ServerArgs:
@@ -82,10 +105,10 @@ def settings_from(given: dict[str, Any]) -> ServerArgs:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """What keeps a command from starting becomes one sentence and the exit code that says so."""
+def explained(exit_code: int = CANNOT_START) -> Iterator[None]:
+    """What keeps a command from doing its work becomes one sentence and an exit code that says so."""
     try:
         yield
-    except (ValidationError, CannotStart) as error:
+    except (ValidationError, SemiPDError) as error:
         typer.secho(explain(error) if isinstance(error, ValidationError) else str(error), err=True, fg="red")
-        sys.exit(CANNOT_START)
+        sys.exit(exit_code)

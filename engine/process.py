@@ -1,4 +1,4 @@
-"""How every process of the appliance behaves: it dies with its parent, leaves Ctrl-C to it, and says why it cannot start."""
+"""How every process behaves: it follows its supervisor, leaves Ctrl-C to it, and says why it cannot start."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def set_up_logging(name: str, level: str) -> structlog.stdlib.BoundLogger:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a process's main function: Ctrl-C belongs to the parent, `CannotStart` becomes one sentence and its exit code."""
+    """Run a process's main function: Ctrl-C is the supervisor's, `CannotStart` becomes a sentence and its exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         main()

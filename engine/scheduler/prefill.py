@@ -70,7 +70,7 @@ class PrefillQueue:
         return True
 
     def _is_being_computed(self, live: LiveRequest) -> bool:
-        """True if more of its beginning is on the way in another prompt than is known: it is sooner shared than computed."""
+        """True if another prompt on its way has more of the same beginning than is known: sharing is sooner."""
         size = self._allocator.page_size
         known = len(self._allocator.known_pages(live.salt, live.token_ids)) if self.running else 0
         return any(

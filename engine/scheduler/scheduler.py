@@ -50,9 +50,7 @@ class Scheduler:
 
     def submit(self, gateway: bytes, request: Request) -> None:
         """Admit a request or refuse it; either way its gateway is told."""
-        problem = refusal(
-            request, self.limits, len(self.prefill.waiting), self.groups.is_routed, self.pool_tokens
-        )
+        problem = refusal(request, self.limits, len(self.prefill.waiting), self.groups.is_routed, self.pool_tokens)
         if problem is not None:
             answer = Refused(request.request_id, problem.code or "", problem.message, problem.retry_after_seconds or 0)
             self.outbox.put(Channel.GATEWAY, gateway, answer)
@@ -217,7 +215,7 @@ class Scheduler:
             self.outbox.put(Channel.WORKER, worker.peer, order)
 
     def _youngest_running(self) -> LiveRequest | None:
-        """Whom to preempt: of the least urgent, the youngest; never the last one, so that somebody always gets through."""
+        """Whom to preempt: the youngest of the least urgent, never the last one: somebody always gets through."""
         running = [live for live in self.live.values() if live.is_running and live.exit is None]
         return max(running, key=lambda live: (live.request.priority, live.age)) if len(running) > 1 else None
 
@@ -243,10 +241,10 @@ class Scheduler:
         if token.finish is not None:
             live.exit = Exit.FINISHED
 
-    def _end(self, live: LiveRequest, exit: Exit) -> None:
+    def _end(self, live: LiveRequest, reason: Exit) -> None:
         """Make a request leave; where nothing is in flight it has left at once."""
         already_leaving = live.exit is not None
-        live.exit = exit
+        live.exit = reason
         match live.state:
             case RequestState.DECODING:
                 is_quiet = not already_leaving and self.decode.leave(live)

@@ -103,7 +103,15 @@ class RehearsedWorker:
 class Rehearsal:
     """Everything between the gateways and the KV cache, moved by hand."""
 
-    def __init__(self, pages: int = 40, page_size: int = 4, *, colocated: bool = False, prefix_caching: bool = True, **limits: int):
+    def __init__(
+        self,
+        pages: int = 40,
+        page_size: int = 4,
+        *,
+        colocated: bool = False,
+        prefix_caching: bool = True,
+        **limits: int,
+    ):
         self.page_size = page_size
         self.ledger = Ledger.create(bytearray(Ledger.bytes_for(pages + 1)), pages + 1)
         self.allocator = PageAllocator(self.ledger, page_size, prefix_caching=prefix_caching)
@@ -174,7 +182,8 @@ class Rehearsal:
     def finish(self) -> None:
         """Let everybody work until there is nothing to do."""
         for _ in range(100_000):
-            if not any([self.work(peer) for peer in list(self.workers)]):
+            busy = [self.work(peer) for peer in list(self.workers)]
+            if not any(busy):
                 return
         raise AssertionError("the appliance never comes to rest")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,10 +34,11 @@ class ServeProcess:
     """`semi-pd serve` with its terminal output; `home` stands for the user."""
 
     def __init__(self, home: Path, *options: str):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+        self.environment = {**inherited, "HOME": str(home)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "appliance", "serve", "--device", "cpu", *options],
-            env={**environment, "HOME": str(home), "TMPDIR": tempfile.gettempdir()},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -96,6 +97,13 @@ class Appliance:
     @property
     def pages_in_use(self) -> int:
         return self.health["total_pages"] - self.health["free_pages"]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What `semi-pd status --json` says."""
+        command = [sys.executable, "-m", "appliance", "status", "--json"]
+        said = subprocess.run(command, env=self.serve.environment, capture_output=True, check=True)
+        return json.loads(said.stdout)
 
     def processes(self, module: str) -> list[psutil.Process]:
         """The processes below it that run `python -m MODULE`."""

@@ -73,8 +73,14 @@ def test_a_taken_port_is_named(appliance: Appliance, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--model", "/nowhere"], "The setting model_path cannot be /nowhere: it must be a Hugging Face model directory"),
-        (["--prefill", "101"], "The setting prefill_sm_percentage cannot be 101: input should be less than or equal to 100."),
+        (
+            ["--model", "/nowhere"],
+            "The setting model_path cannot be /nowhere: it must be a Hugging Face model directory",
+        ),
+        (
+            ["--prefill", "101"],
+            "The setting prefill_sm_percentage cannot be 101: input should be less than or equal to 100.",
+        ),
     ],
 )
 def test_a_bad_setting_is_one_sentence(tmp_path: Path, options: list[str], sentence: str) -> None:
@@ -90,7 +96,13 @@ def test_ctrl_c_lets_a_stream_finish_and_leaves_nothing_behind(home_of_its_own: 
         lines: list[str] = []
 
         def read_a_stream() -> None:
-            body = {"model": appliance.model, "prompt": "import os", "max_tokens": 300, "ignore_eos": True, "stream": True}
+            body = {
+                "model": appliance.model,
+                "prompt": "import os",
+                "max_tokens": 300,
+                "ignore_eos": True,
+                "stream": True,
+            }
             with appliance.client.stream("POST", "/v1/completions", json=body) as stream:
                 for line in stream.iter_lines():
                     lines.append(line)
