@@ -35,13 +35,15 @@ class Kernels(Protocol):
     def add_rms_norm(
         self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rms_norm(x + residual), x + residual)."""
+        """(rms_norm(x + residual), x + residual). May work in place: use what is returned."""
         ...
 
     def rotate(
         self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary embedding of q and k [T, heads, head_dim] at `positions` [T], halves rotated (Hugging Face's layout).
+
+        May work in place: use what is returned.
 
         `cos_sin`: float32 [max positions, head_dim]: cosines in the first half, sines in the second.
         """

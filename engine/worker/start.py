@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 import torch
 
@@ -30,7 +31,7 @@ def preload(settings: ServerArgs) -> None:
     """Import what takes long, without touching the device."""
     torch.set_num_threads(1)
     if settings.device == "cuda":
-        import flashinfer  # noqa: F401, PLC0415  imported here so that a spare has it, and a CPU box never needs it
+        import_module("flashinfer")  # a CPU box does not have it
 
 
 def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) -> Worker:
@@ -60,9 +61,7 @@ def map_model(memory: Attachment, device: Device, settings: ServerArgs) -> Model
     manifest = memory.manifest
     weights = weights_of(memory.map_weights(device), manifest.weights, manifest.dtype)
     config = ModelConfig.load(settings.model_path)
-    return build_runner(
-        config, weights, memory.map_kv(device), manifest.kv, manifest.device, device.torch_device
-    )
+    return build_runner(config, weights, memory.map_kv(device), manifest.kv, manifest.device, device.torch_device)
 
 
 def ready_message(assignment: Assignment, partition: Partition) -> WorkerReady:
@@ -80,5 +79,5 @@ def ready_message(assignment: Assignment, partition: Partition) -> WorkerReady:
 def warm_up(runner: ModelRunner) -> None:
     """A prefill chunk and a decode step on page 0, which belongs to nobody: the first request then compiles nothing."""
     once = SamplingParams(max_tokens=1, temperature=0.0)
-    runner.step([Segment([0, 0], 0, [0], once, 0)])
-    runner.step([Segment([0], 1, [0], once, 0)])
+    runner.step([Segment([0, 0], 0, [0, 0], once, 0)])
+    runner.step([Segment([0], 1, [0, 0], once, 0)])

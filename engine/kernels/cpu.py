@@ -1,0 +1,122 @@
+"""The kernels in plain torch: what they do is easiest read here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+
+class NewTokens(NamedTuple):
+    """The new tokens of a sequence: their rows among the step's T tokens, their positions, the pages up to them."""
+
+    rows: np.ndarray
+    positions: np.ndarray
+    pages: np.ndarray
+
+
+class Group(NamedTuple):
+    """B sequences with n new tokens each, which attend together.
+
+    `rows` [B · n] are their rows among the step's T tokens. `pages` [B · P] are their page tables, filled up with
+    page 0 to the longest. `mask` [B, 1, n, P · page_size] is true where a token may look: at itself and all before.
+    """
+
+    rows: torch.Tensor
+    pages: torch.Tensor
+    mask: torch.Tensor
+
+
+class CpuPlan(NamedTuple):
+    """`pages` and `slots` [T]: where K and V of each new token go."""
+
+    pages: torch.Tensor
+    slots: torch.Tensor
+    groups: list[Group]
+
+
+class CpuKernels:
+    """Implements `Kernels`. A layer of the cache is [pages, 2 (K, V), page_size, kv heads, head_dim]."""
+
+    def __init__(self, page_size: int):
+        self._page_size = page_size
+
+    def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CpuPlan:
+        first_rows = np.cumsum([0, *lengths[:-1]])
+        sequences = [self._new_tokens(*each) for each in zip(first_rows, starts, lengths, page_tables, strict=True)]
+        # Decode lanes, with one new token each, are computed as one batch, longer chunks one by one.
+        lanes = [sequence for sequence in sequences if len(sequence.rows) == 1]
+        chunks = [[sequence] for sequence in sequences if len(sequence.rows) > 1]
+        positions = np.concatenate([sequence.positions for sequence in sequences])
+        pages = np.concatenate([each.pages[each.positions // self._page_size] for each in sequences])
+        return CpuPlan(
+            pages=torch.from_numpy(pages),
+            slots=torch.from_numpy(positions % self._page_size),
+            groups=[self._group(members) for members in [lanes, *chunks] if members],
+        )
+
+    def _new_tokens(self, first_row: int, start: int, length: int, page_table: Sequence[int]) -> NewTokens:
+        needed = math.ceil((start + length) / self._page_size)
+        steps = np.arange(length)
+        return NewTokens(first_row + steps, start + steps, np.array(page_table[:needed], dtype=np.int64))
+
+    def _group(self, members: Sequence[NewTokens]) -> Group:
+        pages = np.zeros((len(members), max(len(member.pages) for member in members)), dtype=np.int64)
+        for row, member in zip(pages, members, strict=True):
+            row[: len(member.pages)] = member.pages
+        positions = torch.from_numpy(np.stack([member.positions for member in members]))
+        seen = torch.arange(pages.shape[1] * self._page_size) <= positions[:, None, :, None]
+        rows = np.concatenate([member.rows for member in members])
+        return Group(torch.from_numpy(rows), torch.from_numpy(pages.reshape(-1)), seen)
+
+    def attend(
+        self, plan: CpuPlan, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        kv[plan.pages, 0, plan.slots] = k
+        kv[plan.pages, 1, plan.slots] = v
+        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        for group in plan.groups:
+            out[group.rows] = self._attend_group(group, kv, q[group.rows])
+        return out
+
+    def _attend_group(self, group: Group, kv: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        batch, _, new, seen = group.mask.shape
+        halves = kv.flatten(0, 1)  # [2 · pages, page_size, …]: page p has its K at 2p, its V at 2p + 1
+        k, v = (
+            halves.index_select(0, 2 * group.pages + half).view(batch, seen, *kv.shape[3:]).transpose(1, 2)
+            for half in (0, 1)
+        )
+        q = q.view(batch, new, *q.shape[1:]).transpose(1, 2)
+        out = scaled_dot_product_attention(q, k, v, attn_mask=group.mask, enable_gqa=True)
+        return out.transpose(1, 2).flatten(0, 1)
+
+    def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + eps)
+        return (wide * scale * weight.float()).to(x.dtype)
+
+    def add_rms_norm(
+        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        residual = x + residual
+        return self.rms_norm(residual, weight, eps), residual
+
+    def rotate(
+        self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = cos_sin[positions].unsqueeze(1).chunk(2, dim=-1)
+        return _turned(q, cos, sin), _turned(k, cos, sin)
+
+    def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        return silu(gate) * up
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Each pair (x[j], x[j + head_dim / 2]) turned by its angle."""
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

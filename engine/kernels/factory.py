@@ -1,0 +1,21 @@
+"""Chooses the kernels of a device."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from engine.kernels.cpu import CpuKernels
+from engine.kernels.kernels import Kernels
+from engine.resident.manifest import KVSpec
+
+
+def kernels_for(device_kind: Literal["cpu", "cuda"], kv: KVSpec, num_heads: int, torch_device: torch.device) -> Kernels:
+    """Kernels for a model with `num_heads` query heads over the KV cache `kv`."""
+    if device_kind == "cpu":
+        return CpuKernels(kv.page_size)
+    # FlashInfer is not installed where there is no GPU.
+    from engine.kernels.cuda import CudaKernels
+
+    return CudaKernels(kv, num_heads, torch_device)

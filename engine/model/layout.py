@@ -1,0 +1,95 @@
+"""Which weights a model keeps in memory, from which checkpoint tensors each is made, and where each lies. No torch."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from engine.model.config import ModelConfig
+from engine.resident.manifest import ITEM_BYTES, TensorSpec
+
+ALIGNMENT = 256
+"""Bytes. CUDA aligns allocations so; kernels with vector loads may count on it for each weight."""
+
+
+class Part(NamedTuple):
+    """A checkpoint tensor and how many rows of the weight (dimension 0) it fills."""
+
+    name: str
+    rows: int
+
+
+class Weight(NamedTuple):
+    """One tensor in memory: its parts stand one behind the other along dimension 0."""
+
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+Layout = dict[str, Weight]
+
+
+class Packed(NamedTuple):
+    """Where each weight lies, and how many bytes all of them need."""
+
+    specs: dict[str, TensorSpec]
+    nbytes: int
+
+
+def layout_of(config: ModelConfig) -> Layout:
+    """The weights of a Llama-like model, in the order they are used.
+
+    q, k and v become one matrix, as do gate and up: one large matrix product is faster than several small ones.
+    """
+    hidden = config.hidden_size
+    layout = {"embed": _weight(hidden, Part("model.embed_tokens.weight", config.vocab_size))}
+    for index in range(config.num_layers):
+        layout |= _layer(config, f"layers.{index}.", f"model.layers.{index}.")
+    layout["norm"] = _norm(hidden, "model.norm.weight")
+    if not config.tie_word_embeddings:
+        layout["lm_head"] = _weight(hidden, Part("lm_head.weight", config.vocab_size))
+    return layout
+
+
+def pack(layout: Layout, dtype: str) -> Packed:
+    """Lay the weights one behind the other, each aligned."""
+    specs: dict[str, TensorSpec] = {}
+    end = 0
+    for name, weight in layout.items():
+        specs[name] = TensorSpec(offset=end, shape=weight.shape)
+        nbytes = math.prod(weight.shape) * ITEM_BYTES[dtype]
+        end += math.ceil(nbytes / ALIGNMENT) * ALIGNMENT
+    return Packed(specs, end)
+
+
+def _layer(config: ModelConfig, to: str, of: str) -> Layout:
+    hidden, q_rows, kv_rows = config.hidden_size, config.num_heads * config.head_dim, _kv_rows(config)
+    return {
+        f"{to}input_norm": _norm(hidden, f"{of}input_layernorm.weight"),
+        f"{to}qkv": _weight(
+            hidden,
+            Part(f"{of}self_attn.q_proj.weight", q_rows),
+            Part(f"{of}self_attn.k_proj.weight", kv_rows),
+            Part(f"{of}self_attn.v_proj.weight", kv_rows),
+        ),
+        f"{to}attention_out": _weight(q_rows, Part(f"{of}self_attn.o_proj.weight", hidden)),
+        f"{to}mlp_norm": _norm(hidden, f"{of}post_attention_layernorm.weight"),
+        f"{to}gate_up": _weight(
+            hidden,
+            Part(f"{of}mlp.gate_proj.weight", config.intermediate_size),
+            Part(f"{of}mlp.up_proj.weight", config.intermediate_size),
+        ),
+        f"{to}down": _weight(config.intermediate_size, Part(f"{of}mlp.down_proj.weight", hidden)),
+    }
+
+
+def _kv_rows(config: ModelConfig) -> int:
+    return config.num_kv_heads * config.head_dim
+
+
+def _weight(columns: int, *parts: Part) -> Weight:
+    return Weight((sum(part.rows for part in parts), columns), parts)
+
+
+def _norm(size: int, name: str) -> Weight:
+    return Weight((size,), (Part(name, size),))

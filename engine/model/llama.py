@@ -1,0 +1,79 @@
+"""Llama over mapped weights: a plain function of tokens, positions and the KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import embedding, linear
+
+from engine.kernels.kernels import Kernels
+from engine.model.config import ModelConfig
+from engine.model.rope import cos_sin_table
+
+
+class LlamaLayer(NamedTuple):
+    """One layer's weights. Fields have the names of the layout."""
+
+    input_norm: torch.Tensor
+    qkv: torch.Tensor
+    attention_out: torch.Tensor
+    mlp_norm: torch.Tensor
+    gate_up: torch.Tensor
+    down: torch.Tensor
+
+
+class Llama:
+    """Holds views of the weights and the rotary table; owns nothing else."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, torch.Tensor], kernels: Kernels, max_positions: int):
+        self._config = config
+        self._kernels = kernels
+        self._embed = weights["embed"]
+        self._norm = weights["norm"]
+        self._lm_head = weights.get("lm_head", self._embed)
+        self._layers = [
+            LlamaLayer(*(weights[f"layers.{index}.{name}"] for name in LlamaLayer._fields))
+            for index in range(config.num_layers)
+        ]
+        self._cos_sin = cos_sin_table(config, max_positions, self._embed.device)
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        plan: Any,
+        kv_layers: Sequence[torch.Tensor],
+        last_rows: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits, float32 [B, vocab], of the B rows named in `last_rows`.
+
+        `token_ids`, `positions` and `last_rows` are int64, the first two [T]; `plan` is what the kernels planned for
+        these tokens. Their K and V are written to `kv_layers`.
+        """
+        eps = self._config.rms_norm_eps
+        residual = embedding(token_ids, self._embed)
+        x = self._kernels.rms_norm(residual, self._layers[0].input_norm, eps)
+        next_norms = [layer.input_norm for layer in self._layers[1:]] + [self._norm]
+        for layer, kv, next_norm in zip(self._layers, kv_layers, next_norms, strict=True):
+            x = self._attention(layer, x, positions, plan, kv)
+            x, residual = self._kernels.add_rms_norm(x, residual, layer.mlp_norm, eps)
+            x = self._mlp(layer, x)
+            x, residual = self._kernels.add_rms_norm(x, residual, next_norm, eps)
+        return linear(x[last_rows], self._lm_head).float()
+
+    def _attention(
+        self, layer: LlamaLayer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor
+    ) -> torch.Tensor:
+        heads, kv_heads = self._config.num_heads, self._config.num_kv_heads
+        qkv = linear(x, layer.qkv).unflatten(-1, (heads + 2 * kv_heads, self._config.head_dim))
+        q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
+        q, k = self._kernels.rotate(q, k, positions, self._cos_sin)
+        return linear(self._kernels.attend(plan, kv, q, k, v).flatten(1), layer.attention_out)
+
+    def _mlp(self, layer: LlamaLayer, x: torch.Tensor) -> torch.Tensor:
+        return linear(self._kernels.silu_and_mul(linear(x, layer.gate_up)), layer.down)
+
+
+build = Llama

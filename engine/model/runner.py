@@ -1,0 +1,113 @@
+"""Runs one model step over any mix of segments: prefill chunks and decode lanes are the same thing here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from itertools import accumulate
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+from engine.kernels.factory import kernels_for
+from engine.kernels.kernels import Kernels
+from engine.kernels.upload import upload
+from engine.model.config import FAMILIES, ModelConfig
+from engine.model.sampler import Sampler
+from engine.model.segment import Segment
+from engine.resident.manifest import KVSpec
+
+
+class Model(Protocol):
+    """What a family's `build` makes."""
+
+    def forward(
+        self,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        plan: Any,
+        kv_layers: Sequence[torch.Tensor],
+        last_rows: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits, float32 [B, vocab], of the rows `last_rows` [B]; K and V are written to `kv_layers`."""
+        ...
+
+
+class ModelRunner:
+    """A model, its kernels and the KV cache, ready to compute."""
+
+    def __init__(
+        self,
+        model: Model,
+        kernels: Kernels,
+        kv_layers: Sequence[torch.Tensor],
+        sampler: Sampler,
+        torch_device: torch.device,
+    ):
+        self._model = model
+        self._kernels = kernels
+        self._kv_layers = kv_layers
+        self._sampler = sampler
+        self._torch_device = torch_device
+
+    @torch.inference_mode()
+    def step(self, segments: Sequence[Segment]) -> list[int | None]:
+        """The token drawn for each segment that has `sampling`, None for the others.
+
+        Waits for the device once, at the end: when it returns, K and V of all segments are written.
+        """
+        assert segments, "a step needs at least one segment"
+        lengths = [len(segment.token_ids) for segment in segments]
+        plan = self._kernels.plan(
+            [segment.start for segment in segments], lengths, [segment.pages for segment in segments]
+        )
+        token_ids, positions, last_rows = self._packed(segments, lengths)
+        logits = self._model.forward(token_ids, positions, plan, self._kv_layers, last_rows)
+        drawn = iter(self._draw(logits, segments))
+        return [next(drawn) if segment.sampling else None for segment in segments]
+
+    def _packed(self, segments: Sequence[Segment], lengths: Sequence[int]) -> Sequence[torch.Tensor]:
+        """Token ids [T], positions [T] and the rows to draw from [B], int64, with one copy to the device."""
+        ends = accumulate(lengths)
+        token_ids = np.concatenate([segment.token_ids for segment in segments])
+        starts = [segment.start for segment in segments]
+        positions = np.concatenate([np.arange(length) + start for start, length in zip(starts, lengths, strict=True)])
+        last_rows = [end - 1 for end, segment in zip(ends, segments, strict=True) if segment.sampling]
+        together = np.concatenate([token_ids, positions, last_rows]).astype(np.int64)
+        return upload(together, self._torch_device).split((len(token_ids), len(positions), len(last_rows)))
+
+    def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> list[int]:
+        params = [segment.sampling for segment in segments if segment.sampling]
+        if not params:
+            self._wait()
+            return []
+        output_indices = [segment.output_index for segment in segments if segment.sampling]
+        return self._sampler.sample(logits, params, output_indices).tolist()
+
+    def _wait(self) -> None:
+        if self._torch_device.type == "cuda":
+            torch.cuda.current_stream(self._torch_device).synchronize()
+
+
+def build_runner(
+    config: ModelConfig,
+    weights: Mapping[str, torch.Tensor],
+    kv_region: torch.Tensor,
+    kv: KVSpec,
+    device_kind: Literal["cpu", "cuda"],
+    torch_device: torch.device,
+) -> ModelRunner:
+    """A runner over mapped memory: `weights` as `weights_of` gives them, `kv_region` uint8, at least `kv.nbytes`.
+
+    Raises `CannotStart` where the device's kernels cannot serve the model.
+    """
+    kernels = kernels_for(device_kind, kv, config.num_heads, torch_device)
+    max_positions = min(config.max_position_embeddings, kv.num_pages * kv.page_size)
+    model: Model = import_module(FAMILIES[config.architecture]).build(config, weights, kernels, max_positions)
+    return ModelRunner(model, kernels, kv_layers_of(kv_region, kv), Sampler(), torch_device)
+
+
+def kv_layers_of(kv_region: torch.Tensor, kv: KVSpec) -> Sequence[torch.Tensor]:
+    """One view a layer, of `kv.layer_shape`."""
+    return kv_region[: kv.nbytes].view(getattr(torch, kv.dtype)).view(kv.num_layers, *kv.layer_shape).unbind(0)

@@ -1,0 +1,316 @@
+"""The CUDA kernels, in bfloat16, against the CPU kernels in float32 on the same (rounded) numbers.
+
+A bfloat16 has 8 significant bits: rounding a result costs up to 2⁻⁹ of it, and attention rounds its weights as well.
+Outputs are taken from memory that holds NaN, so that an element no kernel wrote shows.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.kernels.cpu import CpuKernels
+from engine.kernels.cuda import CudaKernels
+from engine.kernels.kernels import Kernels
+from engine.model.checkpoint import fill_dummy, weights_of
+from engine.model.config import ModelConfig
+from engine.model.layout import layout_of, pack
+from engine.model.llama import Llama
+from engine.model.rope import cos_sin_table
+from engine.model.runner import build_runner
+from engine.model.sampler import Sampler
+from engine.model.segment import Segment
+from engine.request import SamplingParams
+from engine.resident.manifest import KVSpec
+from tests.checkpoints import save_random_llama
+from tests.kernels.attention import Case, Tensors, attended, case, tensors, written
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(find_spec("flashinfer") is None, reason="FlashInfer is not installed"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.timeout(900),  # the first use of a kernel compiles it
+    pytest.mark.filterwarnings("ignore:::(flashinfer|cutlass|tvm_ffi)"),  # theirs to mend
+]
+
+CUDA = torch.device("cuda", 0)
+BF16 = torch.bfloat16
+ELEMENTWISE = 1e-2
+ATTENTION = 2e-2
+"""Tolerances, absolute and relative."""
+
+STEPS = {
+    "decode": ([0, 3, 15, 16, 200, 77], [1, 1, 1, 1, 1, 1]),
+    "one long lane": ([1500], [1]),
+    "prefill from the start": ([0, 0, 0], [130, 1, 64]),
+    "prefill chunks": ([50, 129, 16], [70, 33, 16]),
+    "mixed": ([60, 0, 4, 111, 2], [1, 90, 1, 50, 1]),
+}
+HEADS = {"group 1": (4, 4), "group 3": (6, 2), "group 4": (8, 2), "group 5": (10, 2), "one kv head": (8, 1)}
+
+
+def assert_near(given: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(given.float().cpu(), wanted, rtol=tolerance, atol=tolerance)
+
+
+def kernels_for_case(step: Case, heads: int, kv_heads: int, head_dim: int) -> CudaKernels:
+    kv = KVSpec(
+        num_layers=1,
+        num_pages=step.num_pages,
+        page_size=step.page_size,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        dtype="bfloat16",
+    )
+    return CudaKernels(kv, heads, CUDA)
+
+
+def rounded(given: Tensors) -> Tensors:
+    """The same numbers as float32 that a bfloat16 can hold."""
+    return Tensors(*(tensor.to(BF16).float() for tensor in given))
+
+
+def poison(shape: tuple[int, ...]) -> None:
+    """Leave NaN in the block of memory that the next tensor of this size gets from torch's allocator."""
+    torch.full(shape, torch.nan, dtype=BF16, device=CUDA)
+
+
+def attend(kernels: CudaKernels, step: Case, given: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """(attention's output, the cache afterwards), float32 on the CPU; q, k and v are views of one tensor."""
+    heads, kv_heads = given.q.shape[1], given.k.shape[1]
+    fused = torch.cat((given.q, given.k, given.v), dim=1).to(CUDA, BF16)
+    q, k, v = fused.split((heads, kv_heads, kv_heads), dim=1)
+    kv = given.kv.to(CUDA, BF16)
+    plan = kernels.plan(step.starts, step.lengths, step.page_tables)
+    poison(tuple(q.shape))
+    out = kernels.attend(plan, kv, q, k, v)
+    return out.float().cpu(), kv.float().cpu()
+
+
+def assert_attends(kernels: CudaKernels, step: Case, given: Tensors) -> None:
+    given = rounded(given)
+    out, kv = attend(kernels, step, given)
+    assert_near(out, attended(step, given), ATTENTION)
+    torch.testing.assert_close(kv, written(step, given), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("heads", HEADS.values(), ids=HEADS)
+def test_attention_for_every_group_size(step: tuple[list[int], list[int]], heads: tuple[int, int]) -> None:
+    this = case(*step, page_size=16)
+    assert_attends(kernels_for_case(this, *heads, head_dim=64), this, tensors(this, *heads, head_dim=64))
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("page_size", [1, 16, 64])
+def test_attention_with_large_heads_for_every_page_size(step: tuple[list[int], list[int]], page_size: int) -> None:
+    this = case(*step, page_size=page_size)
+    assert_attends(kernels_for_case(this, 8, 2, head_dim=128), this, tensors(this, 8, 2, head_dim=128))
+
+
+def test_attention_agrees_with_the_cpu_kernels() -> None:
+    this = case(*STEPS["mixed"], page_size=16)
+    given = rounded(tensors(this, 8, 2, head_dim=64))
+    out, _ = attend(kernels_for_case(this, 8, 2, head_dim=64), this, given)
+    cpu = CpuKernels(16)
+    plan = cpu.plan(this.starts, this.lengths, this.page_tables)
+    assert_near(out, cpu.attend(plan, given.kv.clone(), given.q, given.k, given.v), ATTENTION)
+
+
+def test_steps_of_both_kinds_alternate_on_one_workspace() -> None:
+    steps = [case(*STEPS[name], page_size=16) for name in ("decode", "mixed", "decode", "prefill chunks", "decode")]
+    most_pages = max(steps, key=lambda step: step.num_pages)
+    kernels = kernels_for_case(most_pages, 8, 2, head_dim=64)
+    for seed, step in enumerate(steps):
+        assert_attends(kernels, step, tensors(step, 8, 2, head_dim=64, seed=seed))
+
+
+@pytest.mark.parametrize("name", ["decode", "mixed"])
+def test_one_plan_serves_every_layer(name: str) -> None:
+    this = case(*STEPS[name], page_size=16)
+    kernels = kernels_for_case(this, 8, 2, head_dim=64)
+    plan = kernels.plan(this.starts, this.lengths, this.page_tables)
+    for seed in (1, 2, 3):
+        given = rounded(tensors(this, 8, 2, head_dim=64, seed=seed))
+        kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
+        out = kernels.attend(plan, kv, q, k, v)
+        assert_near(out, attended(this, given), ATTENTION)
+
+
+@pytest.fixture(scope="module")
+def kernels() -> CudaKernels:
+    """For the operations that have nothing to do with pages."""
+    return kernels_for_case(case([0], [1], page_size=16), 8, 2, head_dim=64)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("hidden", [64, 384, 4096])
+def test_rms_norm(kernels: CudaKernels, rows: int, hidden: int) -> None:
+    x, weight = torch.randn(rows, hidden).to(BF16), torch.randn(hidden).to(BF16)
+    on_gpu = x.to(CUDA), weight.to(CUDA)
+    poison((rows, hidden))
+    out = kernels.rms_norm(*on_gpu, 1e-5)
+    assert_near(out, CpuKernels(16).rms_norm(x.float(), weight.float(), 1e-5), ELEMENTWISE)
+    assert torch.equal(on_gpu[0].cpu(), x)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("hidden", [64, 384, 4096])
+def test_add_rms_norm(kernels: CudaKernels, rows: int, hidden: int) -> None:
+    x, residual = torch.randn(rows, hidden).to(BF16), torch.randn(rows, hidden).to(BF16)
+    weight = torch.randn(hidden).to(BF16)
+    normed, total = kernels.add_rms_norm(x.to(CUDA), residual.to(CUDA), weight.to(CUDA), 1e-5)
+    expected = CpuKernels(16).add_rms_norm(x.float(), residual.float(), weight.float(), 1e-5)
+    assert_near(normed, expected[0], ELEMENTWISE)
+    assert_near(total, expected[1], ELEMENTWISE)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("size", [40, 352, 14336])
+def test_silu_and_mul(kernels: CudaKernels, rows: int, size: int) -> None:
+    gate_up = torch.randn(rows, 2 * size).to(BF16)
+    on_gpu = gate_up.to(CUDA)
+    poison((rows, size))
+    out = kernels.silu_and_mul(on_gpu)
+    assert_near(out, CpuKernels(16).silu_and_mul(gate_up.float()), ELEMENTWISE)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_rotate(kernels: CudaKernels, rows: int, llama: ModelConfig) -> None:
+    cos_sin = cos_sin_table(llama, 4096, torch.device("cpu"))
+    positions = torch.randint(0, 4096, (rows,))
+    fused = torch.randn(rows, 12, 64).to(BF16)
+    q, k, v = fused.to(CUDA).split((8, 2, 2), dim=1)
+    rotated = kernels.rotate(q, k, positions.to(CUDA), cos_sin.to(CUDA))
+    expected = CpuKernels(16).rotate(fused[:, :8].float(), fused[:, 8:10].float(), positions, cos_sin)
+    for given, wanted in zip(rotated, expected, strict=True):
+        assert_near(given, wanted, ELEMENTWISE)
+    assert torch.equal(v.cpu(), fused[:, 10:])
+
+
+@pytest.mark.parametrize("name", ["decode", "mixed"])
+def test_everything_runs_on_the_current_stream(name: str, llama: ModelConfig) -> None:
+    """A capture fails on work for another stream that would wait for it, and a replay runs only what was captured."""
+    this = case(*STEPS[name], page_size=16)
+    kernels = kernels_for_case(this, 8, 2, head_dim=64)
+    given = rounded(tensors(this, 8, 2, head_dim=64))
+    kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
+    cos_sin = cos_sin_table(llama, 4096, CUDA)
+    positions = torch.zeros(len(q), dtype=torch.int64, device=CUDA)  # position 0 turns nothing
+    weight = torch.ones(512, dtype=BF16, device=CUDA)
+
+    def step() -> tuple[torch.Tensor, torch.Tensor]:
+        attention = kernels.attend(plan, kv, *kernels.rotate(q, k, positions, cos_sin), v)
+        normed, _ = kernels.add_rms_norm(
+            kernels.rms_norm(attention.flatten(1), weight, 1e-5), zeros.clone(), weight, 1e-5
+        )
+        return attention, kernels.silu_and_mul(torch.cat((normed, torch.ones_like(normed)), dim=-1))
+
+    zeros = torch.zeros(len(q), 512, dtype=BF16, device=CUDA)
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        plan = kernels.plan(this.starts, this.lengths, this.page_tables)
+        warm = [tensor.clone() for tensor in step()]
+        side.synchronize()
+        with torch.cuda.graph(graph, stream=side):
+            captured = step()
+        for tensor in captured:
+            tensor.fill_(torch.nan)
+        graph.replay()
+        side.synchronize()
+    for again, first in zip(captured, warm, strict=True):
+        torch.testing.assert_close(again, first, rtol=0, atol=0)
+    assert_near(captured[0], attended(this, given), ATTENTION)
+
+
+# ── a whole model ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+    path: Path = tmp_path_factory.mktemp("llama")
+    save_random_llama(
+        path, hidden_size=256, intermediate_size=352, num_attention_heads=8, num_key_value_heads=2, head_dim=64
+    )
+    return ModelConfig.load(path)
+
+
+def kv_spec(config: ModelConfig, dtype: str) -> KVSpec:
+    return KVSpec(
+        num_layers=config.num_layers,
+        num_pages=40,
+        page_size=16,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        dtype=dtype,
+    )
+
+
+def both_weights(config: ModelConfig) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The same numbers: bfloat16 on the GPU, float32 on the CPU."""
+    layout = layout_of(config)
+    specs, nbytes = pack(layout, "bfloat16")
+    region = torch.zeros(nbytes, dtype=torch.uint8, device=CUDA)
+    fill_dummy(region, layout, 0, "bfloat16")
+    on_gpu = weights_of(region, specs, "bfloat16")
+    return on_gpu, {name: weight.float().cpu() for name, weight in on_gpu.items()}
+
+
+@torch.inference_mode()
+def logits_of(
+    config: ModelConfig, weights: dict[str, torch.Tensor], kernels: Kernels, kv: KVSpec, device: torch.device
+) -> list[torch.Tensor]:
+    """Logits, on the CPU, after a prefill step of two prompts and after a decode step of both."""
+    model = Llama(config, weights, kernels, max_positions=512)
+    layers = torch.zeros(kv.num_layers, *kv.layer_shape, dtype=getattr(torch, kv.dtype), device=device).unbind(0)
+    source = torch.Generator().manual_seed(0)
+    logits = []
+    for starts, lengths in (([0, 0], [50, 21]), ([50, 21], [1, 1])):
+        token_ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=source)
+        positions = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        last_rows = torch.tensor(lengths).cumsum(0) - 1
+        plan = kernels.plan(starts, lengths, [[7, 3, 9, 1], [12, 30, 2]])
+        on_device = [tensor.to(device) for tensor in (token_ids, torch.cat(positions), last_rows)]
+        logits.append(model.forward(on_device[0], on_device[1], plan, layers, on_device[2]).cpu())
+    return logits
+
+
+def test_logits_of_a_model_agree_with_the_cpu(llama: ModelConfig) -> None:
+    """The error's deviation is below 5 % of the logits' own."""
+    gpu_weights, cpu_weights = both_weights(llama)
+    gpu_kv, cpu_kv = kv_spec(llama, "bfloat16"), kv_spec(llama, "float32")
+    given = logits_of(llama, gpu_weights, CudaKernels(gpu_kv, llama.num_heads, CUDA), gpu_kv, CUDA)
+    wanted = logits_of(llama, cpu_weights, CpuKernels(cpu_kv.page_size), cpu_kv, torch.device("cpu"))
+    for on_gpu, on_cpu in zip(given, wanted, strict=True):
+        assert on_gpu.dtype is torch.float32
+        assert (on_gpu - on_cpu).std() < 0.05 * on_cpu.std()
+
+
+def test_a_runner_serves_chunks_and_lanes_alike_on_another_stream(llama: ModelConfig) -> None:
+    """The prompt in one chunk, or in pieces beside a decode lane: the same greedy token."""
+    on_gpu, _ = both_weights(llama)
+    kv = kv_spec(llama, "bfloat16")
+    region = torch.zeros(kv.nbytes, dtype=torch.uint8, device=CUDA)
+    runner = build_runner(llama, on_gpu, region, kv, "cuda", CUDA)
+    greedy = SamplingParams(max_tokens=1, temperature=0.0)
+    prompt = torch.randint(0, llama.vocab_size, (60,), generator=torch.Generator().manual_seed(1)).tolist()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        (whole,) = runner.step([Segment(prompt, 0, [5, 4, 3, 2], greedy, 0)])
+        lane = Segment(prompt[:1], 0, [30], greedy, 0)
+        pages = [9, 20, 8, 21]
+        assert runner.step([lane, Segment(prompt[:20], 0, pages, None, 0)])[1] is None
+        assert runner.step([Segment(prompt[20:40], 20, pages, None, 0)]) == [None]
+        assert runner.step([Segment(prompt[40:], 40, pages, greedy, 0), lane])[0] == whole
+
+
+@pytest.mark.parametrize("choice", [{}, {"top_k": 20}, {"top_p": 0.8}, {"temperature": 0.0}])
+def test_the_sampler_draws_the_cpus_tokens(choice: dict[str, Any]) -> None:
+    logits = torch.randn(64, 5000, generator=torch.Generator().manual_seed(0)) * 3
+    params = [SamplingParams(max_tokens=1, seed=row, **choice) for row in range(64)]
+    on_gpu = Sampler().sample(logits.to(CUDA), params, range(64))
+    assert on_gpu.tolist() == Sampler().sample(logits, params, range(64)).tolist()

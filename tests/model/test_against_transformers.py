@@ -1,0 +1,80 @@
+"""Greedy tokens in float32, one for one, against transformers' own Llama."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from tests.checkpoints import save_random_llama
+from tests.model.serving import Server, prompts
+
+MAX_TOKENS = 12
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    "grouped heads of their own size": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
+    "one kv head": {"num_attention_heads": 4, "num_key_value_heads": 1, "num_hidden_layers": 3},
+    "tied embeddings": {"num_key_value_heads": 4, "tie_word_embeddings": True},
+    "sharded": {"max_shard_size": "20KB", "vocab_size": 301, "intermediate_size": 40},
+    "llama3 rope": {"head_dim": 16, "rope_parameters": LLAMA3},
+    "another theta and epsilon": {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
+        "rms_norm_eps": 1e-3,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=lambda name: name.replace(" ", "-"))
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_llama(tmp_path_factory.mktemp("llama"), **SHAPES[request.param])
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Path) -> LlamaForCausalLM:
+    return LlamaForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def greedy(reference: LlamaForCausalLM, prompt: list[int]) -> list[int]:
+    token_ids = list(prompt)
+    with torch.inference_mode():
+        for _ in range(MAX_TOKENS):
+            logits = reference(input_ids=torch.tensor([token_ids]), use_cache=False).logits
+            token_ids.append(int(logits[0, -1].argmax()))
+    return token_ids[len(prompt) :]
+
+
+@pytest.mark.parametrize(("chunk", "page_size"), [(7, 5), (64, 16)])
+def test_chunked_prefill_then_batched_decode(
+    checkpoint: Path, reference: LlamaForCausalLM, chunk: int, page_size: int
+) -> None:
+    server = Server(checkpoint, page_size)
+    sequences = [server.sequence(prompt, MAX_TOKENS) for prompt in prompts(5, server.config.vocab_size, 40)]
+    while not all(sequence.is_prefilled for sequence in sequences):
+        server.step([sequence for sequence in sequences if not sequence.is_prefilled], chunk)
+    for _ in range(MAX_TOKENS - 1):
+        server.step(sequences, 1)
+    for sequence in sequences:
+        assert sequence.drawn == greedy(reference, sequence.token_ids)
+
+
+def test_steps_that_mix_prefill_chunks_and_decode_lanes(checkpoint: Path, reference: LlamaForCausalLM) -> None:
+    server = Server(checkpoint, page_size=4)
+    waiting = [server.sequence(prompt, MAX_TOKENS) for prompt in prompts(6, server.config.vocab_size, 30, seed=1)]
+    everyone, running = list(waiting), []
+    while waiting or running:
+        if waiting:
+            running.append(waiting.pop(0))
+        server.step(running, most=9)
+        running = [sequence for sequence in running if len(sequence.drawn) < MAX_TOKENS]
+    for sequence in everyone:
+        assert sequence.drawn == greedy(reference, sequence.token_ids)

@@ -1,0 +1,71 @@
+"""What a step returns, and that memory is mapped, never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.model.runner import kv_layers_of
+from engine.model.segment import Segment
+from engine.request import SamplingParams
+from tests.model.serving import GREEDY, Server
+
+
+@pytest.fixture
+def server(small_llama: Path) -> Server:
+    return Server(small_llama, page_size=4)
+
+
+def test_only_segments_with_sampling_draw(server: Server) -> None:
+    segments = [
+        Segment([1, 2, 3], 0, [5], None, 0),
+        Segment([1, 2, 3], 0, [6], GREEDY, 0),
+        Segment([9], 0, [7], None, 0),
+        Segment([1, 2, 3], 0, [8], GREEDY, 0),
+    ]
+    first, second, third, fourth = server.runner.step(segments)
+    assert first is None
+    assert third is None
+    assert second is not None
+    assert second == fourth
+
+
+def test_a_step_without_draws_still_writes_k_and_v(server: Server) -> None:
+    before = [layer[5].clone() for layer in kv_layers_of(server.kv_region, server.kv)]
+    assert server.runner.step([Segment([1, 2, 3], 0, [5], None, 0)]) == [None]
+    for old, layer in zip(before, kv_layers_of(server.kv_region, server.kv), strict=True):
+        assert not torch.equal(old[:, :3], layer[5, :, :3])
+        assert torch.equal(old[:, 3], layer[5, :, 3])
+
+
+def test_only_the_pages_of_the_segments_are_written(server: Server) -> None:
+    before = server.kv_region.clone()
+    server.runner.step([Segment(list(range(6)), 0, [9, 3], GREEDY, 0), Segment([7], 0, [11], GREEDY, 0)])
+    pages_before, pages_after = (
+        torch.stack(list(kv_layers_of(region, server.kv)), dim=1) for region in (before, server.kv_region)
+    )
+    written = [page for page in range(server.kv.num_pages) if not torch.equal(pages_before[page], pages_after[page])]
+    assert written == [3, 9, 11]
+
+
+def test_the_runner_reads_the_mapped_weights(server: Server) -> None:
+    """Zeroed in place, they make every logit 0, and greedy takes the first token."""
+    segment = Segment([1, 2, 3], 0, [5], GREEDY, 0)
+    assert server.runner.step([segment]) != [0]
+    server.weights_region.zero_()
+    assert server.runner.step([segment]) == [0]
+
+
+def test_a_seeded_draw_does_not_depend_on_the_company(server: Server) -> None:
+    sampling = SamplingParams(max_tokens=9, seed=77, temperature=1.5, top_p=0.9)
+    segment = Segment([4, 5, 6], 0, [5], sampling, 3)
+    others = [Segment([index], 0, [20 + index], GREEDY, 0) for index in range(3)]
+    alone = server.runner.step([segment])[0]
+    assert server.runner.step([*others, segment])[3] == alone
+
+
+def test_a_step_needs_a_segment(server: Server) -> None:
+    with pytest.raises(AssertionError, match="at least one segment"):
+        server.runner.step([])
