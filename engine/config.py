@@ -55,26 +55,29 @@ class ServerArgs(BaseSettings):
     mode: Mode = Mode.SEMI_PD
     splitter: Splitter | None = None
     prefill_sm_percentage: int = Field(
-        80, ge=1, le=100, validation_alias=AliasChoices("prefill_sm_percentage", "SEMI_PD_PREFILL_SM_PERCENTILE")
+        default=80,
+        ge=1,
+        le=100,
+        validation_alias=AliasChoices("prefill_sm_percentage", "SEMI_PD_PREFILL_SM_PERCENTILE"),
     )
     decode_sm_percentage: int = Field(
-        100, ge=1, le=100, validation_alias=AliasChoices("decode_sm_percentage", "SEMI_PD_DECODE_SM_PERCENTILE")
+        default=100, ge=1, le=100, validation_alias=AliasChoices("decode_sm_percentage", "SEMI_PD_DECODE_SM_PERCENTILE")
     )
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    console_port: int = Field(8080, ge=1, le=65535)
-    gateway_workers: int = Field(1, ge=1, le=16)
-    max_body_bytes: int = Field(1 << 20, ge=1024, le=1 << 30)
+    port: int = Field(default=8000, ge=1, le=65535)
+    console_port: int = Field(default=8080, ge=1, le=65535)
+    gateway_workers: int = Field(default=1, ge=1, le=16)
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 30)
 
-    page_size: int = Field(16, ge=1, le=256)
+    page_size: int = Field(default=16, ge=1, le=256)
     prefix_caching: bool = True
-    kv_memory_bytes: int | None = Field(None, ge=1)
-    gpu_memory_fraction: float = Field(0.9, gt=0.0, le=0.98)
-    max_model_len: int | None = Field(None, ge=2)
-    prefill_token_budget: int | None = Field(None, ge=1, le=1 << 20)
-    max_running_requests: int | None = Field(None, ge=1, le=4096)
-    max_queued_requests: int = Field(1024, ge=0, le=1 << 20)
+    kv_memory_bytes: int | None = Field(default=None, ge=1)
+    gpu_memory_fraction: float = Field(default=0.9, gt=0.0, le=0.98)
+    max_model_len: int | None = Field(default=None, ge=2)
+    prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
+    max_running_requests: int | None = Field(default=None, ge=1, le=4096)
+    max_queued_requests: int = Field(default=1024, ge=0, le=1 << 20)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -15,7 +15,8 @@ from engine.scheduler.scheduler import Scheduler
 from engine.scheduler.service import SchedulerService
 from engine.storage.allocator import PageAllocator
 
-ATTACH_SECONDS = 30.0
+ATTACH_SECONDS = 3600.0
+"""A large checkpoint takes minutes to load; if the resident fails, the supervisor ends this process."""
 
 
 def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:

@@ -24,7 +24,8 @@ from engine.worker.order_socket import OrderSocket
 from engine.worker.prefiller import Prefiller
 from engine.worker.worker import Worker
 
-ATTACH_SECONDS = 30.0
+ATTACH_SECONDS = 3600.0
+"""A large checkpoint takes minutes to load; if the resident fails, the supervisor ends this process."""
 
 
 def preload(settings: ServerArgs) -> None:

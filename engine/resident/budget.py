@@ -1,0 +1,88 @@
+"""How many KV pages fit: a decision over plain numbers. Nothing is measured or allocated here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.errors import CannotStart
+
+GIB = 1 << 30
+
+GROUP_BUDGET_BYTES = 4 * GIB
+"""GPU memory of one group of workers: contexts, workspaces, graphs, activations. An estimate, not yet measured."""
+
+GROUPS = 2
+"""The active one and the standby."""
+
+CPU_POOL_FRACTION = 0.25
+CPU_POOL_BYTES = GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the KV pool is to hold: up to `max_running_requests` sequences of up to `max_model_len` tokens."""
+
+    page_size: int
+    page_bytes: int
+    max_model_len: int
+    max_running_requests: int
+
+    @property
+    def sequence_pages(self) -> int:
+        """Pages of the longest sequence."""
+        return -(-self.max_model_len // self.page_size)
+
+    @property
+    def least_bytes(self) -> int:
+        """The pool that holds one such sequence and page 0."""
+        return (self.sequence_pages + 1) * self.page_bytes
+
+    @property
+    def most_bytes(self) -> int:
+        """The pool that never runs out, page 0 included."""
+        return (self.sequence_pages * self.max_running_requests + 1) * self.page_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The memory there is. `usable_bytes`: what may be allocated before the weights are."""
+
+    device: Literal["cpu", "cuda"]
+    usable_bytes: int
+    weights_bytes: int
+    gpu_memory_fraction: float
+
+    def pool_bytes(self, demand: Demand) -> int:
+        """The most the KV pool may take by default."""
+        if self.device == "cuda":
+            granted = int(self.usable_bytes * self.gpu_memory_fraction)
+            return granted - self.weights_bytes - GROUPS * GROUP_BUDGET_BYTES
+        left = self.usable_bytes - self.weights_bytes
+        return min(demand.most_bytes, int(self.usable_bytes * CPU_POOL_FRACTION), CPU_POOL_BYTES, left)
+
+
+def kv_pages(demand: Demand, supply: Supply, kv_memory_bytes: int | None) -> int:
+    """Pages of the KV pool, page 0 included; `kv_memory_bytes` is what the user has asked for.
+
+    Raises `CannotStart` where the pool could not hold one sequence of `max_model_len`, or where weights and pool
+    together are more than there is.
+    """
+    pool = supply.pool_bytes(demand) if kv_memory_bytes is None else kv_memory_bytes
+    if pool < demand.least_bytes:
+        raise CannotStart(
+            f"One sequence of {demand.max_model_len} tokens needs {_mib(demand.least_bytes)} of KV memory and "
+            f"{_mib(max(pool, 0))} are available: lower max_model_len, or give more memory with "
+            f"{'gpu_memory_fraction or ' if supply.device == 'cuda' else ''}kv_memory_bytes."
+        )
+    needed = supply.weights_bytes + pool
+    if needed > supply.usable_bytes:
+        raise CannotStart(
+            f"Weights and KV memory need {_mib(needed)} and {_mib(supply.usable_bytes)} are available: "
+            "lower kv_memory_bytes, or take a smaller model."
+        )
+    return pool // demand.page_bytes
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):.1f} MiB"
