@@ -77,7 +77,7 @@ class ServerArgs(BaseSettings):
     max_model_len: int | None = Field(default=None, ge=2)
     prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
-    max_queued_requests: int = Field(default=1024, ge=0, le=1 << 20)
+    max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -19,7 +19,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
-START_SECONDS = 90.0
+START_SECONDS = 300.0
+"""On a GPU whose kernels are not built yet, the first start builds them."""
 STOP_SECONDS = 60.0
 
 
@@ -33,11 +34,11 @@ def unused_port() -> int:
 class ServeProcess:
     """`semi-pd serve` with its terminal output; `home` stands for the user."""
 
-    def __init__(self, home: Path, *options: str):
+    def __init__(self, home: Path, *options: str, device: str = "cpu"):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
         self.environment = {**inherited, "HOME": str(home)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "appliance", "serve", "--device", "cpu", *options],
+            [sys.executable, "-m", "appliance", "serve", "--device", device, *options],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -123,9 +124,9 @@ class Appliance:
 
 
 @contextmanager
-def running_appliance(home: Path, *options: str) -> Iterator[Appliance]:
+def running_appliance(home: Path, *options: str, device: str = "cpu") -> Iterator[Appliance]:
     """An appliance on a free port; stopped by Ctrl-C at the end."""
-    serve = ServeProcess(home, "--port", str(unused_port()), *options)
+    serve = ServeProcess(home, "--port", str(unused_port()), *options, device=device)
     try:
         serve.wait_until_served()
         with Appliance(serve) as appliance:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import IO
@@ -134,11 +135,14 @@ def test_without_a_gpu_no_nvidia_package_is_installed() -> None:
     assert [name for name in names if name.startswith("nvidia-")] == []
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
 def test_shell_scripts_are_clean() -> None:
-    done = subprocess.run(
-        ["shellcheck", ROOT / "install.sh", ROOT / ".ci" / "run"], capture_output=True, text=True, check=False
-    )
+    assert SHELLCHECK
+    scripts = [ROOT / "install.sh", ROOT / ".ci" / "run"]
+    done = subprocess.run([SHELLCHECK, *scripts], capture_output=True, text=True, check=False)
 
     assert done.stdout == ""
     assert done.returncode == 0

@@ -1,0 +1,44 @@
+"""The gateway's quick look before it works for a request. The scheduler decides; this only spares it the asking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import Overloaded
+from engine.scheduler.load_table import NOT_READY, LoadSnapshot, LoadTable
+
+_NOT_READY_RETRY_SECONDS = 2
+_QUEUE_FULL_RETRY_SECONDS = 1
+
+
+class LoadReader:
+    """The load table, which may not exist yet when the gateway starts."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._table: LoadTable | None = None
+
+    def read(self) -> LoadSnapshot:
+        if self._table is None:
+            try:
+                self._table = LoadTable.open(self._path)
+            except FileNotFoundError:
+                return NOT_READY
+        return self._table.read()
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+
+def admit(load: LoadSnapshot) -> None:
+    """Raises `Overloaded` where asking the scheduler would be in vain."""
+    if not load.ready:
+        raise Overloaded("The engine is not ready yet.", retry_after_seconds=_NOT_READY_RETRY_SECONDS)
+    # With a limit of 0 nothing may wait, but what starts at once is welcome: the scheduler knows.
+    if load.waiting >= max(load.queue_limit, 1):
+        raise Overloaded(
+            f"{load.waiting} requests are waiting already, which is the limit.",
+            retry_after_seconds=_QUEUE_FULL_RETRY_SECONDS,
+        )

@@ -1,0 +1,77 @@
+"""Clients that leave, and an engine that leaves and comes back."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from engine.wire.to_scheduler import GatewayHello, Submit
+from tests.gateway.fake_scheduler import FakeScheduler
+from tests.gateway.stand import KEY, MODEL, Stand, live_events
+
+
+def ask(stand: Stand, *, stream: bool) -> socket.socket:
+    """A request on a connection of our own."""
+    body = json.dumps({"model": MODEL, "prompt": "Hi", "stream": stream}).encode()
+    connection = socket.create_connection(("127.0.0.1", stand.port), timeout=30)
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    return connection
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_client_that_leaves_is_cancelled_at_once(stand: Stand, stream: bool, steps: int) -> None:
+    stand.says("Hello world")
+    stand.scheduler.is_held = True
+    with ask(stand, stream=stream):
+        request_id = stand.scheduler.expect(Submit).request.request_id
+        for _ in range(steps):
+            stand.scheduler.step()
+    stand.scheduler.expect_cancel(request_id)  # though no token was sent since
+
+
+def test_a_client_that_stays_is_not_cancelled(stand: Stand) -> None:
+    stand.says("Hello world")
+    with ask(stand, stream=False) as connection:
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    stand.scheduler.is_held = True
+    with ask(stand, stream=False):
+        requests = [stand.scheduler.expect(Submit).request.request_id for _ in range(2)]
+    stand.scheduler.expect_cancel(requests[1])
+
+
+def test_an_engine_that_goes_away_and_comes_back(model_path: Path) -> None:
+    with Stand(model_path) as stand:
+        stand.says("Hello world")
+        stand.scheduler.is_held = True
+        body = {"model": MODEL, "prompt": "Hi", "stream": True}
+        with stand.client.stream("POST", "/v1/completions", json=body) as response, ask(stand, stream=False) as waiting:
+            for _ in range(2):
+                stand.scheduler.expect(Submit)
+            stand.scheduler.step()
+            chunks = live_events(response)
+            assert next(chunks)["choices"][0]["text"]
+            stand.scheduler.stop()
+            rest = list(chunks)
+            assert [event["error"]["code"] for event in rest] == ["overloaded"]
+            assert waiting.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert stand.client.get("/health").status_code == 503  # though the table it left behind says ready
+        assert stand.complete().status_code == 503
+        stand.scheduler = FakeScheduler(stand.ports)
+        stand.scheduler.expect(GatewayHello)
+        stand.says("Here again")
+        assert stand.client.get("/health").status_code == 200  # the hello is the last the gateway does before that
+        assert stand.complete().json()["choices"][0]["text"] == "Here again"
+
+
+def test_a_scheduler_of_another_version(stand: Stand) -> None:
+    stand.scheduler.is_held = True
+    with ask(stand, stream=False) as connection:
+        stand.scheduler.expect(Submit)
+        stand.scheduler.garble()
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"another version" in answer

@@ -1,0 +1,67 @@
+"""The whole appliance on a GPU: FlashInfer, CUDA IPC, one MPS daemon a slot, green contexts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.system.appliance import Appliance, running_appliance
+
+pytestmark = [pytest.mark.gpu, pytest.mark.system, pytest.mark.timeout(600)]
+
+KV_BYTES = 40 * 2**30
+QUESTION = [{"role": "user", "content": "What does os.path.join do?"}]
+
+
+@pytest.fixture(scope="module")
+def appliance(tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("home")
+    options = ["--prefill", "50", "--decode", "50", "--kv-memory-bytes", str(KV_BYTES)]
+    with running_appliance(home, *options, device="cuda") as appliance:
+        yield appliance
+
+
+def test_it_answers(appliance: Appliance) -> None:
+    answer = appliance.post("/v1/chat/completions", messages=QUESTION, temperature=0, max_tokens=32)
+    assert answer["choices"][0]["message"]["content"].strip()
+
+
+def test_the_phases_have_different_green_partitions_that_make_up_the_chip(appliance: Appliance) -> None:
+    active = [worker for worker in appliance.status["workers"] if worker["is_active"]]
+    assert sorted(worker["phases"] for worker in active) == [["decode"], ["prefill"]]
+    assert {worker["splitter"] for worker in active} == {"green"}
+    assert sum(worker["sm_count"] for worker in active) == sm_count()
+
+
+def test_the_same_request_gives_the_same_tokens(appliance: Appliance) -> None:
+    asked = {"messages": QUESTION, "temperature": 0, "max_tokens": 64, "return_token_ids": True}
+    first, second = (appliance.post("/v1/chat/completions", **asked)["choices"][0]["token_ids"] for _ in range(2))
+    assert first == second
+
+
+def test_weights_and_kv_are_on_the_gpu_once(appliance: Appliance) -> None:
+    """A second copy in a worker would add at least the KV cache's bytes to what the GPU has in use."""
+    used = gpu_memory_used_mib()
+    assert KV_BYTES / 2**20 < used < 1.5 * KV_BYTES / 2**20, f"{used} MiB are in use"
+
+
+def test_it_serves_colocated(tmp_path: Path) -> None:
+    with running_appliance(tmp_path, "--mode", "colocated", device="cuda") as appliance:
+        answer = appliance.post("/v1/chat/completions", messages=QUESTION, temperature=0, max_tokens=32)
+        assert answer["choices"][0]["message"]["content"].strip()
+
+
+def query(field: str) -> int:
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits", "--id=0"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def gpu_memory_used_mib() -> int:
+    return query("memory.used")
+
+
+def sm_count() -> int:
+    torch = pytest.importorskip("torch")
+    return torch.cuda.get_device_properties(0).multi_processor_count
