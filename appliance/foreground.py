@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 from appliance.attention import Attention
@@ -61,7 +62,7 @@ class ForegroundAppliance:
         self._start_child("scheduler", "engine.scheduler")
         self._start_child("gateway", "engine.gateway")
         self._until("workers are ready", lambda: self._control.is_serving)
-        self._until("endpoint answers", self._is_listening)
+        self._until("endpoint is ready", self._endpoint_is_ready)
         self._instance.announce(Running(os.getpid(), str(self._ports.runtime_dir), self.url))
 
     def _start_child(self, name: str, module: str, *arguments: str, **environment: str) -> None:
@@ -74,12 +75,15 @@ class ForegroundAppliance:
             raise Interrupted
         self._say(f"  {what} ({time.monotonic() - started:.1f} s)")
 
-    def _is_listening(self) -> bool:
+    def _endpoint_is_ready(self) -> bool:
+        connection = HTTPConnection(self._settings.host, self._settings.port, timeout=1.0)
         try:
-            with socket.create_connection((self._settings.host, self._settings.port), timeout=0.2):
-                return True
+            connection.request("GET", "/health")
+            return connection.getresponse().status == HTTPStatus.OK
         except OSError:
             return False
+        finally:
+            connection.close()
 
     # ── environments ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -27,10 +27,16 @@ class FinishReason(StrEnum):
 class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the next token is chosen and when to end.
 
-    `max_tokens`: number of tokens to generate, ≥ 1. `temperature` 0 is greedy. `top_k` 0 and `top_p` 1.0 are off.
+    `max_tokens`: number of tokens to generate, ≥ 1. `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0
+    are off; `min_p` leaves the tokens at least `min_p` times as likely as the likeliest.
     `seed`: 64-bit; with the token's index it alone determines the draw, so that a draw depends neither on the batch
     nor on the worker. `stop_token_ids` end the request (the gateway puts the model's end tokens here unless the client
     said `ignore_eos`) and cannot be drawn before `min_tokens` tokens were generated.
+    `repetition_penalty` (1.0 is off) divides positive logits of tokens in prompt or output and multiplies negative ones;
+    `frequency_penalty` is taken off a logit for each time the token was generated, `presence_penalty` once (0.0 is off).
+    `logit_bias`: token id → what is added to its logit; ids outside the vocabulary are ignored.
+    `logprobs`: how many of the likeliest tokens to report with each token's own log-probability; 0: only its own, None:
+    nothing. They are the model's, before anything asked for here changed them.
     """
 
     max_tokens: int
@@ -40,6 +46,17 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     top_k: int = 0
     min_tokens: int = 0
     stop_token_ids: tuple[int, ...] = ()
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    logprobs: int | None = None
+
+    @property
+    def needs_history(self) -> bool:
+        """True if the next token's choice depends on which tokens came before."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
 
     def finish_reason(self, token_id: int, index: int) -> FinishReason | None:
         """Why a request ends with `token_id` as its output number `index` (from 0), or None if it goes on.

@@ -37,17 +37,17 @@ class Packed(NamedTuple):
 
 
 def layout_of(config: ModelConfig) -> Layout:
-    """The weights of a Llama-like model, in the order they are used.
+    """The weights of a model, in the order they are used.
 
     q, k and v become one matrix, as do gate and up: one large matrix product is faster than several small ones.
     """
     hidden = config.hidden_size
-    layout = {"embed": _weight(hidden, Part("model.embed_tokens.weight", config.vocab_size))}
+    layout = {"embed": _matrix(hidden, Part("model.embed_tokens.weight", config.vocab_size))}
     for index in range(config.num_layers):
         layout |= _layer(config, f"layers.{index}.", f"model.layers.{index}.")
-    layout["norm"] = _norm(hidden, "model.norm.weight")
+    layout["norm"] = _vector(Part("model.norm.weight", hidden))
     if not config.tie_word_embeddings:
-        layout["lm_head"] = _weight(hidden, Part("lm_head.weight", config.vocab_size))
+        layout["lm_head"] = _matrix(hidden, Part("lm_head.weight", config.vocab_size))
     return layout
 
 
@@ -63,33 +63,41 @@ def pack(layout: Layout, dtype: str) -> Packed:
 
 
 def _layer(config: ModelConfig, to: str, of: str) -> Layout:
-    hidden, q_rows, kv_rows = config.hidden_size, config.num_heads * config.head_dim, _kv_rows(config)
+    return _attention(config, to, of) | _mlp(config, to, of)
+
+
+def _attention(config: ModelConfig, to: str, of: str) -> Layout:
+    hidden, q_rows, kv_rows = config.hidden_size, config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    rows = {f"{of}self_attn.q_proj": q_rows, f"{of}self_attn.k_proj": kv_rows, f"{of}self_attn.v_proj": kv_rows}
+    layout = {
+        f"{to}input_norm": _vector(Part(f"{of}input_layernorm.weight", hidden)),
+        f"{to}qkv": _matrix(hidden, *(Part(f"{name}.weight", count) for name, count in rows.items())),
+    }
+    if config.traits.qkv_bias:
+        layout[f"{to}qkv_bias"] = _vector(*(Part(f"{name}.bias", count) for name, count in rows.items()))
+    if config.traits.qk_norm:
+        layout[f"{to}q_norm"] = _vector(Part(f"{of}self_attn.q_norm.weight", config.head_dim))
+        layout[f"{to}k_norm"] = _vector(Part(f"{of}self_attn.k_norm.weight", config.head_dim))
+    layout[f"{to}attention_out"] = _matrix(q_rows, Part(f"{of}self_attn.o_proj.weight", hidden))
+    if config.traits.output_bias:
+        layout[f"{to}attention_out_bias"] = _vector(Part(f"{of}self_attn.o_proj.bias", hidden))
+    return layout
+
+
+def _mlp(config: ModelConfig, to: str, of: str) -> Layout:
+    hidden, inner = config.hidden_size, config.intermediate_size
     return {
-        f"{to}input_norm": _norm(hidden, f"{of}input_layernorm.weight"),
-        f"{to}qkv": _weight(
-            hidden,
-            Part(f"{of}self_attn.q_proj.weight", q_rows),
-            Part(f"{of}self_attn.k_proj.weight", kv_rows),
-            Part(f"{of}self_attn.v_proj.weight", kv_rows),
+        f"{to}mlp_norm": _vector(Part(f"{of}post_attention_layernorm.weight", hidden)),
+        f"{to}gate_up": _matrix(
+            hidden, Part(f"{of}mlp.gate_proj.weight", inner), Part(f"{of}mlp.up_proj.weight", inner)
         ),
-        f"{to}attention_out": _weight(q_rows, Part(f"{of}self_attn.o_proj.weight", hidden)),
-        f"{to}mlp_norm": _norm(hidden, f"{of}post_attention_layernorm.weight"),
-        f"{to}gate_up": _weight(
-            hidden,
-            Part(f"{of}mlp.gate_proj.weight", config.intermediate_size),
-            Part(f"{of}mlp.up_proj.weight", config.intermediate_size),
-        ),
-        f"{to}down": _weight(config.intermediate_size, Part(f"{of}mlp.down_proj.weight", hidden)),
+        f"{to}down": _matrix(inner, Part(f"{of}mlp.down_proj.weight", hidden)),
     }
 
 
-def _kv_rows(config: ModelConfig) -> int:
-    return config.num_kv_heads * config.head_dim
-
-
-def _weight(columns: int, *parts: Part) -> Weight:
+def _matrix(columns: int, *parts: Part) -> Weight:
     return Weight((sum(part.rows for part in parts), columns), parts)
 
 
-def _norm(size: int, name: str) -> Weight:
-    return Weight((size,), (Part(name, size),))
+def _vector(*parts: Part) -> Weight:
+    return Weight((sum(part.rows for part in parts),), parts)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from itertools import accumulate
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,25 +12,11 @@ import torch
 from engine.kernels.factory import kernels_for
 from engine.kernels.kernels import Kernels
 from engine.kernels.upload import upload
-from engine.model.config import FAMILIES, ModelConfig
+from engine.model.config import ModelConfig
 from engine.model.sampler import Sampler
 from engine.model.segment import Segment
+from engine.model.transformer import Transformer
 from engine.resident.manifest import KVSpec
-
-
-class Model(Protocol):
-    """What a family's `build` makes."""
-
-    def forward(
-        self,
-        token_ids: torch.Tensor,
-        positions: torch.Tensor,
-        plan: Any,
-        kv_layers: Sequence[torch.Tensor],
-        last_rows: torch.Tensor,
-    ) -> torch.Tensor:
-        """Logits, float32 [B, vocab], of the rows `last_rows` [B]; K and V are written to `kv_layers`."""
-        ...
 
 
 class ModelRunner:
@@ -39,7 +24,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: Model,
+        model: Transformer,
         kernels: Kernels,
         kv_layers: Sequence[torch.Tensor],
         sampler: Sampler,
@@ -104,7 +89,7 @@ def build_runner(
     """
     kernels = kernels_for(device_kind, kv, config.num_heads, torch_device)
     max_positions = min(config.max_position_embeddings, kv.num_pages * kv.page_size)
-    model: Model = import_module(FAMILIES[config.architecture]).build(config, weights, kernels, max_positions)
+    model = Transformer(config, weights, kernels, max_positions)
     return ModelRunner(model, kernels, kv_layers_of(kv_region, kv), Sampler(), torch_device)
 
 

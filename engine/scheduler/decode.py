@@ -1,43 +1,99 @@
-"""The running batch: who joins, who leaves, who is given pages ahead of need. Decode is the principal of the pool."""
+"""The running batch: who decodes where, who leaves, who gets pages ahead of need. Decode is the pool's principal."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 from engine.request import RequestState
+from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_worker import DecodeOrder, Grant, Join
 
 
+@dataclass(slots=True)
+class Changes:
+    """What a worker has not been told yet."""
+
+    joins: dict[int, LiveRequest] = field(default_factory=dict)
+    leaves: list[int] = field(default_factory=list)
+    grants: dict[int, list[int]] = field(default_factory=dict)
+
+
 class DecodeBatch:
-    """Requests in the decode worker, oldest first, and the changes that worker has not been told yet."""
+    """Requests that decode. Each has its lane in one worker at most: `LiveRequest.lane`.
+
+    Moving to another worker is leaving the one and joining the other: between the two, nobody writes its pages.
+    """
 
     def __init__(self, limits: Limits, allocator: PageAllocator):
         self._limits = limits
         self._allocator = allocator
         self.running: dict[int, LiveRequest] = {}
-        self._joins: dict[int, LiveRequest] = {}
-        self._leaves: list[int] = []
-        self._grants: dict[int, list[int]] = {}
+        self._changes: dict[Worker, Changes] = {}
 
-    def join(self, live: LiveRequest, epoch: int) -> None:
-        """Take over a request whose first token is out, with its last, half-full page."""
+    # ── lanes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add(self, live: LiveRequest) -> None:
+        """A request whose first token is out decodes from now on; `place` finds it a lane."""
         live.state = RequestState.DECODING
-        self._allocator.hand_over(live.id, epoch)
-        self.running[live.id] = self._joins[live.id] = live
+        self.running[live.id] = live
 
-    def leave(self, live: LiveRequest) -> bool:
-        """Ask the worker to let go of a request. True if the worker never heard of it, so that nothing is in flight."""
-        if self._joins.pop(live.id, None) is not None:
-            self._grants.pop(live.id, None)
+    def place(self, worker: Worker) -> None:
+        """Bring every request to `worker`: those elsewhere are told to leave, those nowhere join."""
+        for live in self.running.values():
+            if live.exit is not None or live.lane is worker:
+                continue
+            if live.lane is None or self._withdraw(live):
+                self._join(live, worker)
+            elif not live.is_leaving:
+                self._leave(live)
+
+    def let_go(self, live: LiveRequest) -> bool:
+        """Make a request leave its lane. True if no worker has heard of it, so that it has left already."""
+        if live.lane is None or self._withdraw(live):
             return True
-        self._leaves.append(live.id)
+        if not live.is_leaving:
+            self._leave(live)
         return False
 
+    def left(self, live: LiveRequest) -> None:
+        """The worker has let go of it: no step touches its pages."""
+        live.lane = None
+        live.is_leaving = False
+
     def remove(self, live: LiveRequest) -> None:
-        """The worker has let go of it."""
+        """It decodes no more."""
+        self.left(live)
         self.running.pop(live.id, None)
-        self._grants.pop(live.id, None)
+
+    def lanes_of(self, worker: Worker) -> list[LiveRequest]:
+        return [live for live in self.running.values() if live.lane is worker]
+
+    def _join(self, live: LiveRequest, worker: Worker) -> None:
+        """Its pages pass to the worker; the join carries the whole table."""
+        self._allocator.hand_over(live.id, worker.epoch)
+        live.lane = worker
+        self._changes_for(worker).joins[live.id] = live
+
+    def _leave(self, live: LiveRequest) -> None:
+        assert live.lane is not None
+        live.is_leaving = True
+        changes = self._changes_for(live.lane)
+        changes.grants.pop(live.id, None)
+        changes.leaves.append(live.id)
+
+    def _withdraw(self, live: LiveRequest) -> bool:
+        """Take back a join that was not sent yet."""
+        assert live.lane is not None
+        if self._changes_for(live.lane).joins.pop(live.id, None) is None:
+            return False
+        live.lane = None
+        return True
+
+    # ── pages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def grow(self, epoch: int) -> list[LiveRequest]:
         """Grant pages ahead, oldest first; returns those that cannot write their next token for want of a page."""
@@ -48,36 +104,52 @@ class DecodeBatch:
             missing = self._missing_pages(live, self._limits.grant_ahead_tokens)
             if not missing:
                 continue
-            pages = self._allocator.allocate(live.id, missing, epoch)
+            writer = live.lane.epoch if live.lane else epoch
+            pages = self._allocator.allocate(live.id, missing, writer)
             if pages is None and self._missing_pages(live, 0):
-                pages = self._allocator.allocate(live.id, 1, epoch)
+                pages = self._allocator.allocate(live.id, 1, writer)
                 if pages is None:
                     starving.append(live)
-            if pages and live.id not in self._joins:  # a join carries the whole table
-                self._grants.setdefault(live.id, []).extend(pages)
+            if pages:
+                self._grant(live, pages)
         return starving
+
+    def _grant(self, live: LiveRequest, pages: list[int]) -> None:
+        """Tell its worker; one that is to join, now or elsewhere, will be told with the whole table."""
+        if live.lane is None or live.is_leaving:
+            return
+        changes = self._changes_for(live.lane)
+        if live.id not in changes.joins:
+            changes.grants.setdefault(live.id, []).extend(pages)
 
     def _missing_pages(self, live: LiveRequest, ahead: int) -> int:
         wanted = min(live.length + ahead, live.written_length)
         return max(0, self._allocator.pages_for(wanted) - len(self._allocator.table(live.id)))
 
-    def take_order(self, epoch: int, sequence: int) -> DecodeOrder | None:
-        """The changes since the last order, or None if there are none."""
-        if not (self._joins or self._leaves or self._grants):
-            return None
-        order = DecodeOrder(
-            epoch=epoch,
-            sequence=sequence,
-            joins=tuple(self._join_message(live) for live in self._joins.values()),
-            leaves=tuple(self._leaves),
-            grants=tuple(Grant(request_id, pages) for request_id, pages in self._grants.items()),
-        )
-        self._joins, self._leaves, self._grants = {}, [], {}
-        return order
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def forget_orders(self) -> None:
+    def take_orders(self) -> Iterator[tuple[Worker, DecodeOrder]]:
+        """For each worker the changes since its last order."""
+        pending, self._changes = self._changes, {}
+        for worker, changes in pending.items():
+            if changes.joins or changes.leaves or changes.grants:
+                yield worker, self._order(worker, changes)
+
+    def forget(self, worker: Worker) -> None:
         """The worker is gone: what it was to be told means nothing to another."""
-        self._joins, self._leaves, self._grants = {}, [], {}
+        self._changes.pop(worker, None)
+
+    def _order(self, worker: Worker, changes: Changes) -> DecodeOrder:
+        return DecodeOrder(
+            epoch=worker.epoch,
+            sequence=worker.next_sequence(),
+            joins=tuple(self._join_message(live) for live in changes.joins.values()),
+            leaves=tuple(changes.leaves),
+            grants=tuple(Grant(request_id, pages) for request_id, pages in changes.grants.items()),
+        )
+
+    def _changes_for(self, worker: Worker) -> Changes:
+        return self._changes.setdefault(worker, Changes())
 
     def _join_message(self, live: LiveRequest) -> Join:
         return Join(

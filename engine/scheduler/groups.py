@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.allocation import Phase
@@ -41,6 +42,7 @@ class Groups:
     def __init__(self) -> None:
         self.workers: dict[bytes, Worker] = {}
         self._routes: dict[Phase, Worker] = {}
+        self._superseded: set[int] = set()
 
     @property
     def is_routed(self) -> bool:
@@ -69,16 +71,21 @@ class Groups:
     def activate(self, epoch: int) -> None:
         """Send both phases' orders to the workers of `epoch`."""
         assert self.is_complete(epoch)
+        self._superseded |= {worker.epoch for worker in self._routes.values()} - {epoch}
+        self._superseded.discard(epoch)
         for worker in self.of_epoch(epoch):
             for phase in worker.ready.phases:
                 self._routes[phase] = worker
 
-    def close(self, epoch: int) -> bool:
-        """Send no more orders to `epoch`. True if it was receiving any."""
-        phases = [phase for phase, worker in self._routes.items() if worker.epoch == epoch]
-        for phase in phases:
-            del self._routes[phase]
-        return bool(phases)
+    def close(self, worker: Worker) -> None:
+        """Send no more orders to `worker`."""
+        self._routes = {phase: routed for phase, routed in self._routes.items() if routed is not worker}
+
+    def take_idle(self, is_busy: Callable[[Worker], bool]) -> list[int]:
+        """Epochs that served and have nothing left to do; each is told once."""
+        idle = {epoch for epoch in self._superseded if not any(map(is_busy, self.of_epoch(epoch)))}
+        self._superseded -= idle
+        return sorted(idle)
 
     def statuses(self) -> tuple[WorkerStatus, ...]:
         active = set(map(id, self._routes.values()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from engine.request import Request, RequestState
+from engine.scheduler.groups import Worker
 
 
 class Exit(StrEnum):
@@ -20,7 +21,8 @@ class Exit(StrEnum):
 class LiveRequest:
     """`age` counts admissions: the smaller, the older. `output_ids` begins with what the client had at admission.
 
-    `ordered` tokens of `token_ids` have been sent to the prefill worker, in chunks of which `in_flight` are unreported.
+    `ordered` tokens of `token_ids` have been sent to `prefiller`, in chunks of which `in_flight` are unreported.
+    `lane` is the worker that decodes it, or will when it reads its orders; `is_leaving` until that worker lets go.
     """
 
     request: Request
@@ -31,6 +33,9 @@ class LiveRequest:
     exit: Exit | None = None
     ordered: int = 0
     in_flight: int = 0
+    prefiller: Worker | None = None
+    lane: Worker | None = None
+    is_leaving: bool = False
 
     @property
     def id(self) -> int:
@@ -64,3 +69,4 @@ class LiveRequest:
         self.state = RequestState.WAITING
         self.exit = None
         self.ordered = self.in_flight = 0
+        self.prefiller = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import takewhile
 
 from engine.request import RequestState
+from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.waiting import WaitingQueue
@@ -27,16 +28,20 @@ class PrefillQueue:
         if live in self.running:
             self.running.remove(live)
 
-    def next_chunks(self, decoding: int, epoch: int) -> list[PrefillChunk]:
-        """The next packed step, empty if nobody can be prefilled now. Prompts under way go before new ones."""
+    def next_chunks(self, decoding: int, worker: Worker) -> list[PrefillChunk]:
+        """The next packed step for `worker`, empty if nobody can be prefilled now. Prompts under way go first.
+
+        A prompt with a chunk unreported by another worker is not continued before it is: chunks are written in order.
+        """
         budget = self._limits.prefill_token_budget
         chunks: list[PrefillChunk] = []
         for live in self.running:
-            if budget and live.exit is None and live.ordered < live.length:
-                chunks.append(self._cut(live, budget))
+            is_elsewhere = live.in_flight and live.prefiller is not worker
+            if budget and live.exit is None and live.ordered < live.length and not is_elsewhere:
+                chunks.append(self._cut(live, budget, worker))
                 budget -= len(chunks[-1].token_ids)
-        while budget and (live := self._admit_next(decoding, epoch)):
-            chunks.append(self._cut(live, budget))
+        while budget and (live := self._admit_next(decoding, worker.epoch)):
+            chunks.append(self._cut(live, budget, worker))
             budget -= len(chunks[-1].token_ids)
         return chunks
 
@@ -78,18 +83,21 @@ class PrefillQueue:
             for other in self.running
         )
 
-    def _cut(self, live: LiveRequest, budget: int) -> PrefillChunk:
+    def _cut(self, live: LiveRequest, budget: int, worker: Worker) -> PrefillChunk:
         start, end = live.ordered, min(live.length, live.ordered + budget)
         live.ordered = end
+        live.prefiller = worker
         live.in_flight += 1
         is_last = end == live.length
+        sampling = live.request.sampling if is_last else None
         return PrefillChunk(
             request_id=live.id,
             token_ids=live.token_ids[start:end],
             start=start,
             pages=self._allocator.table(live.id)[: self._allocator.pages_for(end)],
-            sampling=live.request.sampling if is_last else None,
+            sampling=sampling,
             output_index=len(live.output_ids),
+            history=live.token_ids if sampling and sampling.needs_history else [],
         )
 
 

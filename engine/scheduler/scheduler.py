@@ -18,7 +18,7 @@ from engine.scheduler.live_request import Exit, LiveRequest
 from engine.scheduler.outbox import Channel, Outbox
 from engine.scheduler.prefill import PrefillQueue
 from engine.storage.allocator import PageAllocator
-from engine.wire.to_controller import Activated, GroupLost, GroupReady, Status
+from engine.wire.to_controller import Activated, GroupIdle, GroupLost, GroupReady, Status
 from engine.wire.to_gateway import Accepted, Refused
 from engine.wire.to_scheduler import DecodeReport, PrefillReport, Token, WorkerReady
 from engine.wire.to_worker import Drain, PrefillOrder
@@ -39,8 +39,6 @@ class Scheduler:
         self.preemptions = 0
         self._admitted = 0
         self._watcher: bytes | None = None
-        self._lost_epoch: int | None = None
-        self._waiting_activation: tuple[bytes, int] | None = None
 
     # ── gateways ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,16 +98,16 @@ class Scheduler:
 
     def decode_reported(self, peer: bytes, report: DecodeReport) -> None:
         """Pass on the tokens of a step; give back the pages of those that have left."""
-        self.groups.workers[peer].did_step(report.seconds)
+        worker = self.groups.workers[peer]
+        worker.did_step(report.seconds)
         for token in report.tokens:
             live = self.live.get(token.request_id)
             if live is not None:
                 self._take_token(live, token)
         for request_id in report.left:
             live = self.live.get(request_id)
-            if live is not None and live.exit is not None:
-                self._commit(live, live.length - 1)  # the last token was never fed back
-                self._quiet(live)
+            if live is not None and live.lane is worker:
+                self._left(live)
 
     def worker_drained(self, peer: bytes) -> None:
         """The worker has done what it was told and exits."""
@@ -118,19 +116,21 @@ class Scheduler:
             worker.is_draining = True
 
     def worker_gone(self, peer: bytes) -> None:
-        """The worker's process has ended. If it had not drained, its group is lost; see `_recover`."""
+        """The worker's process has ended: nothing writes the pages of its requests, which are computed again."""
         worker = self.groups.workers.get(peer)
         if worker is None:
             return
         self.groups.remove(worker)
-        if self.groups.close(worker.epoch):
-            self._lost_epoch = worker.epoch
+        self.groups.close(worker)
+        self.decode.forget(worker)
         if not worker.is_draining:
             who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"
             problem = f"The {who} (process {worker.ready.pid}) ended unexpectedly."
             self._tell_watcher(GroupLost(worker.epoch, problem))
-        if worker.epoch == self._lost_epoch and not self.groups.of_epoch(worker.epoch):
-            self._recover()
+        for live in list(self.live.values()):
+            if live.lane is worker or (live.in_flight and live.prefiller is worker):
+                live.exit = live.exit or Exit.PREEMPTED
+                self._quiet(live)
 
     # ── controller ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,10 +140,10 @@ class Scheduler:
             self._tell_watcher(GroupReady(epoch))
 
     def activate(self, peer: bytes, epoch: int) -> None:
-        """Route both phases to the group of `epoch`; after a loss, once every process of the lost group has ended."""
-        if self._lost_epoch is not None:
-            self._waiting_activation = (peer, epoch)
-            return
+        """Route both phases to the group of `epoch`.
+
+        What another group computes moves over by itself: each prompt at its chunk's end, each lane at its step's end.
+        """
         problem = ""
         if not self.groups.is_complete(epoch):
             problem = f"The group of epoch {epoch} is not ready."
@@ -155,7 +155,7 @@ class Scheduler:
         """Let the workers of `epoch` (0: all) finish their step and exit."""
         for worker in list(self.groups.workers.values()):
             if epoch in (0, worker.epoch):
-                self.groups.close(worker.epoch)
+                self.groups.close(worker)
                 worker.is_draining = True
                 self.outbox.put(Channel.WORKER, worker.peer, Drain(worker.epoch))
 
@@ -180,6 +180,8 @@ class Scheduler:
         self._plan_pages()
         self._plan_prefill()
         self._plan_decode()
+        for epoch in self.groups.take_idle(lambda worker: bool(worker.in_flight or self.decode.lanes_of(worker))):
+            self._tell_watcher(GroupIdle(epoch))
 
     def _plan_pages(self) -> None:
         worker = self.groups.route(Phase.DECODE)
@@ -198,7 +200,7 @@ class Scheduler:
     def _plan_prefill(self) -> None:
         worker = self.groups.route(Phase.PREFILL)
         while worker is not None and len(worker.in_flight) < self.limits.prefill_depth:
-            chunks = self.prefill.next_chunks(len(self.decode.running), worker.epoch)
+            chunks = self.prefill.next_chunks(len(self.decode.running), worker)
             if not chunks:
                 return
             order = PrefillOrder(worker.epoch, worker.next_sequence(), tuple(chunks))
@@ -207,12 +209,10 @@ class Scheduler:
 
     def _plan_decode(self) -> None:
         worker = self.groups.route(Phase.DECODE)
-        if worker is None:
-            return
-        order = self.decode.take_order(worker.epoch, worker.sequence + 1)
-        if order is not None:
-            worker.sequence = order.sequence
-            self.outbox.put(Channel.WORKER, worker.peer, order)
+        if worker is not None:
+            self.decode.place(worker)
+        for told, order in self.decode.take_orders():
+            self.outbox.put(Channel.WORKER, told.peer, order)
 
     def _youngest_running(self) -> LiveRequest | None:
         """Whom to preempt: the youngest of the least urgent, never the last one: somebody always gets through."""
@@ -228,8 +228,14 @@ class Scheduler:
             self._quiet(live)
             return
         self.prefill.remove(live)
-        decode_worker = self.groups.route(Phase.DECODE)
-        self.decode.join(live, decode_worker.epoch if decode_worker else 0)
+        self.decode.add(live)
+
+    def _left(self, live: LiveRequest) -> None:
+        """No step touches its pages any more. It ends here, or goes on in another worker."""
+        self.decode.left(live)
+        if live.exit is not None:
+            self._commit(live, live.length - 1)  # the last token was never fed back
+            self._quiet(live)
 
     def _take_token(self, live: LiveRequest, token: Token) -> None:
         """Pass a new token on; one that is already there, or that nobody wants, is dropped."""
@@ -243,14 +249,9 @@ class Scheduler:
 
     def _end(self, live: LiveRequest, reason: Exit) -> None:
         """Make a request leave; where nothing is in flight it has left at once."""
-        already_leaving = live.exit is not None
         live.exit = reason
-        match live.state:
-            case RequestState.DECODING:
-                is_quiet = not already_leaving and self.decode.leave(live)
-            case _:
-                is_quiet = not live.in_flight
-        if is_quiet:
+        is_decoding = live.state is RequestState.DECODING
+        if self.decode.let_go(live) if is_decoding else not live.in_flight:
             self._quiet(live)
 
     def _commit(self, live: LiveRequest, tokens: int) -> None:
@@ -274,18 +275,6 @@ class Scheduler:
         if not self.live_by_key[live.request.key_id]:
             del self.live_by_key[live.request.key_id]
 
-    def _recover(self) -> None:
-        """No process of the group that served is left to write a page: compute again what it had, and lose nothing."""
-        self._lost_epoch = None
-        self.decode.forget_orders()
-        for live in list(self.live.values()):
-            if live.is_running:
-                live.exit = live.exit or Exit.PREEMPTED
-                self._quiet(live)
-        if self._waiting_activation is not None:
-            activation, self._waiting_activation = self._waiting_activation, None
-            self.activate(*activation)
-
-    def _tell_watcher(self, message: GroupReady | GroupLost) -> None:
+    def _tell_watcher(self, message: GroupReady | GroupIdle | GroupLost) -> None:
         if self._watcher is not None:
             self.outbox.put(Channel.CONTROLLER, self._watcher, message)

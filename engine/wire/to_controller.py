@@ -20,6 +20,12 @@ class GroupReady(Message, frozen=True):
     epoch: int
 
 
+class GroupIdle(Message, frozen=True):
+    """The group served and serves no more; everything it computed has moved on. It can be retired."""
+
+    epoch: int
+
+
 class GroupLost(Message, frozen=True):
     """A worker of the group ended without having drained; `problem` says which. Its requests wait for another group."""
 
@@ -81,5 +87,7 @@ class SparesReady(Message, frozen=True):
     pids: tuple[int, ...]
 
 
-FROM_SCHEDULER: Codec[Activated | GroupReady | GroupLost | Status] = Codec(Activated | GroupReady | GroupLost | Status)
+FROM_SCHEDULER: Codec[Activated | GroupReady | GroupIdle | GroupLost | Status] = Codec(
+    Activated | GroupReady | GroupIdle | GroupLost | Status
+)
 FROM_LEADER: Codec[GroupStarted | GroupGone | SparesReady] = Codec(GroupStarted | GroupGone | SparesReady)

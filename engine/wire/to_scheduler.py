@@ -46,12 +46,18 @@ class WorkerReady(Message, frozen=True):
 
 
 class Token(Message, frozen=True):
-    """Output number `index` (from 0) of a request. Idempotent by (request_id, index)."""
+    """Output number `index` (from 0) of a request. Idempotent by (request_id, index).
+
+    Where the request asked for them: `logprob` is the token's log-probability, `top_logprobs` the likeliest tokens'
+    (id, log-probability), best first, the token itself among them only if it is one of the likeliest.
+    """
 
     request_id: int
     index: int
     token_id: int
     finish: FinishReason | None = None
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
 class PrefillReport(Message, frozen=True):
@@ -94,7 +100,7 @@ class Drained(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Send the events `GroupReady` and `GroupLost` to this peer from now on, beginning with groups ready already."""
+    """Send the events `GroupReady`, `GroupIdle` and `GroupLost` to this peer from now on, beginning with groups ready already."""
 
 
 class Activate(Message, frozen=True):

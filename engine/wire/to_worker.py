@@ -23,6 +23,8 @@ class PrefillChunk(Message, frozen=True):
 
     `token_ids` stand at positions `start` … `start + len − 1`; `pages` is the request's page table from position 0 to
     at least their end. With `sampling` the chunk is the prompt's last, and output number `output_index` is drawn.
+    Where the draw depends on it (`sampling.needs_history`), `history` is everything so far: the prompt's tokens, then
+    `output_index` tokens of output, which a request has that is prefilled again. Otherwise it is empty.
     """
 
     request_id: int
@@ -31,6 +33,7 @@ class PrefillChunk(Message, frozen=True):
     pages: list[int]
     sampling: SamplingParams | None = None
     output_index: int = 0
+    history: list[int] = []
 
 
 class PrefillOrder(Message, frozen=True):
@@ -44,7 +47,8 @@ class PrefillOrder(Message, frozen=True):
 class Join(Message, frozen=True):
     """A request starts decoding: `token_id`, not yet in the KV cache, stands at `position`; `output_index` comes next.
 
-    `pages` is its page table from position 0; it covers at least `position`.
+    `pages` is its page table from position 0; it covers at least `position`. `history` is as in `PrefillChunk`, and
+    ends with `token_id`.
     """
 
     request_id: int
@@ -53,6 +57,7 @@ class Join(Message, frozen=True):
     output_index: int
     pages: list[int]
     sampling: SamplingParams
+    history: list[int] = []
 
 
 class Grant(Message, frozen=True):

@@ -19,11 +19,11 @@ from engine.kernels.kernels import Kernels
 from engine.model.checkpoint import fill_dummy, weights_of
 from engine.model.config import ModelConfig
 from engine.model.layout import layout_of, pack
-from engine.model.llama import Llama
 from engine.model.rope import cos_sin_table
 from engine.model.runner import build_runner
 from engine.model.sampler import Sampler
 from engine.model.segment import Segment
+from engine.model.transformer import Transformer
 from engine.request import SamplingParams
 from engine.resident.manifest import KVSpec
 from tests.checkpoints import save_random_llama
@@ -266,7 +266,7 @@ def logits_of(
     config: ModelConfig, weights: dict[str, torch.Tensor], kernels: Kernels, kv: KVSpec, device: torch.device
 ) -> list[torch.Tensor]:
     """Logits, on the CPU, after a prefill step of two prompts and after a decode step of both."""
-    model = Llama(config, weights, kernels, max_positions=512)
+    model = Transformer(config, weights, kernels, max_positions=512)
     layers = torch.zeros(kv.num_layers, *kv.layer_shape, dtype=getattr(torch, kv.dtype), device=device).unbind(0)
     source = torch.Generator().manual_seed(0)
     logits = []

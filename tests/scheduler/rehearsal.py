@@ -19,6 +19,7 @@ from engine.scheduler.scheduler import Scheduler
 from engine.storage.allocator import CACHE_OWNER, PageAllocator
 from engine.storage.ledger import Ledger
 from engine.wire.codec import Message
+from engine.wire.to_controller import GroupIdle
 from engine.wire.to_gateway import Accepted, Refused, Tokens
 from engine.wire.to_scheduler import DecodeReport, Drained, PrefillReport, WorkerReady
 from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
@@ -148,6 +149,23 @@ class Rehearsal:
         del self.workers[peer]
         self.scheduler.worker_gone(peer)
         self.settle()
+
+    @property
+    def idle_epochs(self) -> list[int]:
+        """Groups the controller may retire now."""
+        told = [message.epoch for message in self.told_controller if isinstance(message, GroupIdle)]
+        routed = {worker.epoch for worker in self.scheduler.groups.statuses() if worker.is_active}
+        present = {worker.ready.epoch for worker in self.workers.values()}
+        return [epoch for epoch in told if epoch in present and epoch not in routed]
+
+    def retire(self, epoch: int) -> None:
+        """Drain a group that serves no more; its processes end."""
+        self.scheduler.retire(epoch)
+        self.settle()
+        for peer in [peer for peer, worker in self.workers.items() if worker.ready.epoch == epoch]:
+            while not self.workers[peer].is_drained:
+                self.work(peer)
+            self.lose(peer)
 
     def submit(self, request_id: int, prompt: int | list[int], max_tokens: int, **sampling: object) -> Request:
         """A prompt given as a length begins unlike any other."""

@@ -23,6 +23,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
         self.cancelled: set[int] = set()
         self.epoch = 1
+        self.stage.scheduler.watch(CONTROLLER)
 
     @rule(
         beginning=st.integers(0, 2),
@@ -45,21 +46,36 @@ class AnyOrder(RuleBasedStateMachine):
         self.cancelled.add(request_id)
         self.stage.cancel(request_id)
 
+    @precondition(lambda self: self.stage.workers)
     @rule(data=st.data(), steps=st.integers(1, 6))
     def work(self, data: st.DataObject, steps: int) -> None:
         peer = data.draw(st.sampled_from(sorted(self.stage.workers)))
         for _ in range(steps):
             self.stage.work(peer)
 
+    @rule()
+    def start_a_group(self) -> None:
+        if len(self.stage.workers) < 5:
+            self.epoch += 1
+            self.stage.start_group(self.epoch)
+
     @rule(data=st.data())
-    def lose_the_group(self, data: st.DataObject) -> None:
-        self.epoch += 1
-        lost = data.draw(st.permutations(sorted(self.stage.workers)))
-        self.stage.start_group(self.epoch)
-        for peer in lost:
-            self.stage.lose(peer)
-        self.stage.scheduler.activate(CONTROLLER, self.epoch)
-        self.stage.settle()
+    def activate_a_group(self, data: st.DataObject) -> None:
+        """Any that is complete, the one that served before included: that is how a rotation is taken back."""
+        complete = self.stage.scheduler.groups.complete_epochs()
+        if complete:
+            self.stage.scheduler.activate(CONTROLLER, data.draw(st.sampled_from(complete)))
+            self.stage.settle()
+
+    @precondition(lambda self: self.stage.workers)
+    @rule(data=st.data())
+    def lose_a_worker(self, data: st.DataObject) -> None:
+        self.stage.lose(data.draw(st.sampled_from(sorted(self.stage.workers))))
+
+    @precondition(lambda self: self.stage.idle_epochs)
+    @rule()
+    def retire_what_is_idle(self) -> None:
+        self.stage.retire(self.stage.idle_epochs.pop())
 
     @invariant()
     def pages_are_accounted_for(self) -> None:
@@ -69,6 +85,9 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "stage"):
             return
+        self.stage.start_group(self.epoch + 1)
+        self.stage.scheduler.activate(CONTROLLER, self.epoch + 1)
+        self.stage.settle()
         self.stage.finish()
         assert not self.stage.scheduler.live
         assert self.stage.allocator.free_count == self.stage.allocator.total_pages

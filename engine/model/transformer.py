@@ -1,4 +1,4 @@
-"""Llama over mapped weights: a plain function of tokens, positions and the KV cache."""
+"""The transformer that all families are, over mapped weights: a function of tokens, positions and the KV cache."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from engine.model.config import ModelConfig
 from engine.model.rope import cos_sin_table
 
 
-class LlamaLayer(NamedTuple):
-    """One layer's weights. Fields have the names of the layout."""
+class Layer(NamedTuple):
+    """One layer's weights, None for those that the model's traits do without. Fields have the names of the layout."""
 
     input_norm: torch.Tensor
     qkv: torch.Tensor
@@ -22,9 +22,13 @@ class LlamaLayer(NamedTuple):
     mlp_norm: torch.Tensor
     gate_up: torch.Tensor
     down: torch.Tensor
+    qkv_bias: torch.Tensor | None
+    q_norm: torch.Tensor | None
+    k_norm: torch.Tensor | None
+    attention_out_bias: torch.Tensor | None
 
 
-class Llama:
+class Transformer:
     """Holds views of the weights and the rotary table; owns nothing else."""
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, torch.Tensor], kernels: Kernels, max_positions: int):
@@ -34,7 +38,7 @@ class Llama:
         self._norm = weights["norm"]
         self._lm_head = weights.get("lm_head", self._embed)
         self._layers = [
-            LlamaLayer(*(weights[f"layers.{index}.{name}"] for name in LlamaLayer._fields))
+            Layer(**{name: weights.get(f"layers.{index}.{name}") for name in Layer._fields})
             for index in range(config.num_layers)
         ]
         self._cos_sin = cos_sin_table(config, max_positions, self._embed.device)
@@ -64,16 +68,17 @@ class Llama:
         return linear(x[last_rows], self._lm_head).float()
 
     def _attention(
-        self, layer: LlamaLayer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor
+        self, layer: Layer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor
     ) -> torch.Tensor:
         heads, kv_heads = self._config.num_heads, self._config.num_kv_heads
-        qkv = linear(x, layer.qkv).unflatten(-1, (heads + 2 * kv_heads, self._config.head_dim))
+        qkv = linear(x, layer.qkv, layer.qkv_bias).unflatten(-1, (heads + 2 * kv_heads, self._config.head_dim))
         q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q = self._kernels.rms_norm(q, layer.q_norm, self._config.rms_norm_eps)
+            k = self._kernels.rms_norm(k, layer.k_norm, self._config.rms_norm_eps)
         q, k = self._kernels.rotate(q, k, positions, self._cos_sin)
-        return linear(self._kernels.attend(plan, kv, q, k, v).flatten(1), layer.attention_out)
+        attended = self._kernels.attend(plan, kv, q, k, v).flatten(1)
+        return linear(attended, layer.attention_out, layer.attention_out_bias)
 
-    def _mlp(self, layer: LlamaLayer, x: torch.Tensor) -> torch.Tensor:
+    def _mlp(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         return linear(self._kernels.silu_and_mul(linear(x, layer.gate_up)), layer.down)
-
-
-build = Llama
