@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tempfile
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.allocation import SMAllocation, Splitter
@@ -38,6 +39,11 @@ class ServerArgs(BaseSettings):
 
     Fields that are None are chosen for the machine: see `for_device`. A bad value raises `pydantic.ValidationError`;
     `explain` makes one sentence of it.
+
+    `insecure_bind` lets the endpoint listen beyond this machine without TLS. `max_requests_per_key`: live requests of
+    one API key, None for no limit. `max_connections`: of one gateway worker. `header_timeout_seconds`: how long a
+    client may take to send a request's header, and be silent within its body. `slow_reader_seconds`: how long a client
+    may leave a full send buffer unread.
     """
 
     model_config = SettingsConfigDict(
@@ -64,11 +70,18 @@ class ServerArgs(BaseSettings):
         default=100, ge=1, le=100, validation_alias=AliasChoices("decode_sm_percentage", "SEMI_PD_DECODE_SM_PERCENTILE")
     )
 
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure_bind: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     console_port: int = Field(default=8080, ge=1, le=65535)
     gateway_workers: int = Field(default=1, ge=1, le=16)
     max_body_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 30)
+    max_connections: int = Field(default=4096, ge=1, le=1 << 20)
+    max_requests_per_key: int | None = Field(default=None, ge=1, le=1 << 20)
+    header_timeout_seconds: float = Field(default=10.0, gt=0.0, le=3600.0)
+    slow_reader_seconds: float = Field(default=30.0, gt=0.0, le=3600.0)
 
     page_size: int = Field(default=16, ge=1, le=256)
     prefix_caching: bool = True
@@ -88,6 +101,28 @@ class ServerArgs(BaseSettings):
             raise ValueError("it must be a Hugging Face model directory, and this one has no config.json")
         return path.resolve()
 
+    @field_validator("tls_cert", "tls_key")
+    @classmethod
+    def _tls_file_exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("there is no such file")
+        return path and path.resolve()
+
+    @field_validator("tls_key")
+    @classmethod
+    def _tls_key_has_a_certificate(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("tls_cert", path) is None:
+            raise ValueError("it needs tls_cert, the certificate that it belongs to")
+        return path
+
+    @field_validator("host")
+    @classmethod
+    def _beyond_this_machine_only_with_tls(cls, host: str, info: ValidationInfo) -> str:
+        has_tls = info.data.get("tls_cert") is not None
+        if has_tls or info.data.get("insecure_bind") or _is_loopback(host):
+            return host
+        raise ValueError("without TLS only a loopback address may be bound; set tls_cert and tls_key, or insecure_bind")
+
     @property
     def allocation(self) -> SMAllocation:
         """The split asked for at start."""
@@ -97,6 +132,11 @@ class ServerArgs(BaseSettings):
     def model_name(self) -> str:
         """The name clients use in `model`."""
         return self.served_model_name or self.model_path.name.replace("_", "-")
+
+    @property
+    def url_scheme(self) -> Literal["http", "https"]:
+        """How the endpoint is reached."""
+        return "http" if self.tls_cert is None else "https"
 
     def for_device(self, device: Literal["cpu", "cuda"]) -> Self:
         """These settings with every open choice made for a device."""
@@ -109,6 +149,13 @@ class ServerArgs(BaseSettings):
             "max_running_requests": self.max_running_requests or (256 if on_gpu else 64),
         }
         return self.model_copy(update=chosen)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def explain(error: ValidationError) -> str:
@@ -171,6 +218,11 @@ class PortArgs:
     def load_table_path(self) -> Path:
         """The shared-memory table from which gateways read queue depth and free pages."""
         return self.runtime_dir / "load-table"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where each gateway worker counts what it has served."""
+        return self.runtime_dir / "metrics"
 
     @property
     def keys_path(self) -> Path:

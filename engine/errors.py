@@ -70,6 +70,21 @@ class BodyTooLarge(RequestError):
     code = "request_too_large"
 
 
+class UnsupportedMediaType(RequestError):
+    """The request body is not sent as plain JSON (415)."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class RateLimited(RequestError):
+    """The API key has as many live requests as it may have (429, with Retry-After)."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
 class Overloaded(RequestError):
     """The queue is full, or the engine is not ready yet (503, with Retry-After)."""
 

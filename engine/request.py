@@ -32,11 +32,12 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     `seed`: 64-bit; with the token's index it alone determines the draw, so that a draw depends neither on the batch
     nor on the worker. `stop_token_ids` end the request (the gateway puts the model's end tokens here unless the client
     said `ignore_eos`) and cannot be drawn before `min_tokens` tokens were generated.
-    `repetition_penalty` (1.0 is off) divides positive logits of tokens in prompt or output and multiplies negative ones;
-    `frequency_penalty` is taken off a logit for each time the token was generated, `presence_penalty` once (0.0 is off).
+    `repetition_penalty` (above 0, 1.0 is off) divides the logits of tokens in prompt or output where they are positive
+    and multiplies them elsewhere. From the logits of tokens in the output, `frequency_penalty` is taken off as often as
+    they came, and `presence_penalty` once (0.0 is off).
     `logit_bias`: token id → what is added to its logit; ids outside the vocabulary are ignored.
-    `logprobs`: how many of the likeliest tokens to report with each token's own log-probability; 0: only its own, None:
-    nothing. They are the model's, before anything asked for here changed them.
+    `logprobs`: how many of the likeliest tokens to report beside each token's own log-probability. 0 is only its own,
+    None nothing. They are the model's, before anything that is asked for here changed its logits.
     """
 
     max_tokens: int

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_ID = 256
@@ -21,10 +21,17 @@ CHAT_TEMPLATE = (
 
 
 def save_random_llama(path: Path, *, seed: int = 0, max_shard_size: str = "5GB", **shape: Any) -> Path:
-    """A float32 Llama with random weights, a byte-level tokenizer and a chat template; returns `path`.
+    """`save_random_model` of the family "llama"."""
+    return save_random_model(path, "llama", seed=seed, max_shard_size=max_shard_size, **shape)
 
-    `shape` overrides any field of `LlamaConfig`. The weights are wide (deviation 0.2), so that logits lie far apart and
-    greedy tokens do not hang on the last bit.
+
+def save_random_model(
+    path: Path, model_type: str, *, seed: int = 0, max_shard_size: str = "5GB", dtype: str = "float32", **shape: Any
+) -> Path:
+    """A model with random weights, norms and biases too, a byte-level tokenizer and a chat template; returns `path`.
+
+    `model_type` is the family as transformers calls it, `shape` overrides any field of its config. The weights are wide
+    (deviation 0.2), so that logits lie far apart and greedy tokens do not hang on the last bit.
     """
     fields: dict[str, Any] = {
         "vocab_size": VOCAB_SIZE,
@@ -39,8 +46,12 @@ def save_random_llama(path: Path, *, seed: int = 0, max_shard_size: str = "5GB",
         "eos_token_id": END_OF_TEXT_ID,
     }
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**(fields | shape)))
-    model.save_pretrained(path, max_shard_size=max_shard_size)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **(fields | shape)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:  # transformers makes every norm 1 and every bias 0
+                parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    model.to(getattr(torch, dtype)).save_pretrained(path, max_shard_size=max_shard_size)
     save_byte_tokenizer(path)
     return path
 

@@ -8,7 +8,8 @@ Run the steps in this order; each reads what the one before it left in the work 
     python tools/train_demo_model.py export
     python tools/train_demo_model.py sample "What does os.path.join do?"
 
-The model's card names the options of the shipped model. `corpus` reads the standard library of the Python that runs it, so run it with CPython 3.11."""
+The model's card names the options of the shipped model. `corpus` reads the standard library of the Python
+that runs it, so run it with CPython 3.11."""
 
 import argparse
 import json
@@ -36,9 +37,7 @@ def make_corpus(docs: Path, work: Path) -> None:
     for name, is_held_out in (("train", False), ("held_out", True)):
         some_pages = [page for page in pages if page.is_held_out == is_held_out]
         some_modules = [module for module in modules if module.is_held_out == is_held_out]
-        texts = [corpus.page_text(page) for page in some_pages] + [
-            corpus.module_text(m) for m in some_modules
-        ]
+        texts = [corpus.page_text(page) for page in some_pages] + [corpus.module_text(m) for m in some_modules]
         rng.shuffle(texts)
         known = chat.learn(some_pages, some_modules)
         asked = chat.pairs(known, rng)
@@ -46,9 +45,8 @@ def make_corpus(docs: Path, work: Path) -> None:
             names = list(known.entries)
             asked += [chat.Pair(*pair) for pair in smalltalk.pairs(rng, SMALL_TALK_ROUNDS, names)]
         splits[name] = {"texts": texts, "conversations": chat.conversations(asked, rng)}
-        print(
-            f"{name}: {len(texts)} texts, {sum(map(len, texts)) / 1e6:.1f} M characters, {len(asked)} questions"
-        )
+        millions = sum(map(len, texts)) / 1e6
+        print(f"{name}: {len(texts)} texts, {millions:.1f} M characters, {len(asked)} questions")
     work.mkdir(parents=True, exist_ok=True)
     (work / "corpus.json").write_text(json.dumps(splits), encoding="utf-8")
 
@@ -62,9 +60,7 @@ def make_tokenizer(work: Path) -> None:
     data = dataset.build(tokenizer, train, held_out)
     data.save(work / "data.npz")
     for name, split in (("train", data.train), ("held out", data.held_out)):
-        print(
-            f"{name}: {len(split.text)} text tokens, {split.chat.shape[0]} chat rows, {split.learnt.mean():.0%} learnt"
-        )
+        print(f"{name}: {len(split.text)} text tokens, {len(split.chat)} rows of chat")
 
 
 def train(work: Path, out: Path, recipe: training.Recipe, start: Path | None, compiles: bool) -> None:
@@ -95,7 +91,7 @@ def export(work: Path, stages: list[Path], model_folder: Path) -> None:
 
 
 def count_recalled(model: Llama, tokenizer: Tokenizer, work: Path) -> int:
-    """How many of RECALL_QUESTIONS random documented objects are described word for word, asked in a new wording."""
+    """How many of RECALL_QUESTIONS random objects are described word for word, asked in a new wording."""
     conversations = json.loads((work / "corpus.json").read_text(encoding="utf-8"))["train"]["conversations"]
     described = {}
     for conversation in conversations:
@@ -132,38 +128,24 @@ def answer(model: Llama, tokenizer: Tokenizer, question: str) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--work", type=Path, default=ROOT / ".demo-data", help="folder for everything in between"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=ROOT / ".demo-data", help="folder for everything in between")
     steps = parser.add_subparsers(dest="step", required=True)
     step = steps.add_parser("corpus", help="collect text and build questions and answers")
-    step.add_argument(
-        "--docs", type=Path, required=True, help="the _sources folder of Python's HTML documentation"
-    )
+    step.add_argument("--docs", type=Path, required=True, help="the _sources folder of Python's HTML documentation")
     steps.add_parser("tokenizer", help="train the tokenizer and pack the corpus")
     step = steps.add_parser("train", help="train; wants a GPU, runs on a CPU")
     default = training.Recipe()
-    step.add_argument(
-        "--minutes", type=float, default=default.minutes, help="wall time, compilation not counted"
-    )
+    step.add_argument("--minutes", type=float, default=default.minutes, help="wall time, compilation not counted")
     step.add_argument("--micro-batch-tokens", type=int, default=default.micro_batch_tokens)
     step.add_argument("--learning-rate", type=float, default=default.learning_rate)
     step.add_argument("--dropout", type=float, default=default.dropout)
-    step.add_argument(
-        "--early-chat", type=int, default=default.early_chat, help="of 4 micro batches; 3 later on"
-    )
+    step.add_argument("--early-chat", type=int, default=default.early_chat, help="of 4 micro batches; 3 later on")
     step.add_argument("--start", type=Path, help="weights to go on from (default: from scratch)")
     step.add_argument("--no-compile", action="store_true", help="run without torch.compile")
-    step.add_argument(
-        "--out", type=Path, help="folder for checkpoints and log (default: run/ in the work folder)"
-    )
+    step.add_argument("--out", type=Path, help="folder for checkpoints and log (default: run/ in the work folder)")
     step = steps.add_parser("export", help="write the model's folder and its card")
-    step.add_argument(
-        "--stages", type=Path, nargs="+", help="what each train wrote, in order (default: run/)"
-    )
+    step.add_argument("--stages", type=Path, nargs="+", help="what each train wrote, in order (default: run/)")
     step.add_argument("--model", type=Path, default=ROOT / "engine" / "demo_model")
     step = steps.add_parser("sample", help="ask the exported model, greedily, in float32")
     step.add_argument("question", nargs="+")

@@ -29,7 +29,7 @@ class Kernels(Protocol):
         ...
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        """x · weight / rms(x) over the last dimension, computed in float32."""
+        """x · weight / rms(x) over the last dimension of x [T, n] or [T, heads, n], computed in float32. x is kept."""
         ...
 
     def add_rms_norm(

@@ -27,6 +27,7 @@ def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
         max_queued_requests=settings.max_queued_requests,
         prefill_token_budget=settings.prefill_token_budget,
         grant_ahead_tokens=manifest.kv.page_size,
+        max_requests_per_key=settings.max_requests_per_key,
     )
 
 

@@ -159,4 +159,5 @@ class DecodeBatch:
             output_index=len(live.output_ids),
             pages=list(self._allocator.table(live.id)),
             sampling=live.request.sampling,
+            history=live.token_ids if live.request.sampling.needs_history else [],
         )

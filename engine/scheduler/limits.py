@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Limits:
     """`prefill_token_budget`: prompt tokens of one prefill order. `prefill_depth`: orders sent ahead of their reports,
     so that the worker finds the next one waiting. `grant_ahead_tokens`: how far ahead of its position a decoding
-    request is given pages."""
+    request is given pages. `max_requests_per_key`: live requests of one API key, None for no limit."""
 
     max_model_len: int
     max_running_requests: int
@@ -17,3 +17,4 @@ class Limits:
     prefill_token_budget: int
     prefill_depth: int = 2
     grant_ahead_tokens: int = 16
+    max_requests_per_key: int | None = None

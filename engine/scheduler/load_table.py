@@ -17,10 +17,10 @@ import msgspec
 KEY_SLOTS = 256
 """Keys whose live requests are counted; where more keys are live, those with the most requests are kept."""
 
-_MAGIC = 0x53504C5431  # "SPLT1" names the layout below: another layout, another number
+_MAGIC = 0x53504C5432  # "SPLT2" names the layout below: another layout, another number
 _HEADER = struct.Struct("=QQQ")  # magic, sequence, checksum of the content
 _MAGIC_WORD, _SEQUENCE_WORD, _CHECKSUM_WORD = range(3)
-_NUMBERS = struct.Struct("=9I")  # as in `_pack`; then as many key slots as the last number says
+_NUMBERS = struct.Struct("=15I3Q2dQ")  # a snapshot's fields in order, then how many key slots follow
 _KEY = struct.Struct("=12sI")  # key id, live requests
 _SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
 _READ_ATTEMPTS = 100
@@ -29,8 +29,11 @@ _READ_ATTEMPTS = 100
 class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """How loaded the engine is.
 
-    `queue_limit`: requests that may wait. `max_model_len`: tokens, prompt and answer together, that the model serves.
-    `pool_tokens`: tokens that the whole KV pool holds. `live_by_key`: live requests of each key id.
+    `queue_limit`: requests that may wait. `key_limit`: live requests of one API key, 0 for no limit. `max_model_len`:
+    tokens, prompt and answer together, that the model serves. `pool_tokens`: tokens that the whole KV pool holds.
+    `cached_pages`: free pages that still hold a prefix. `prefill_share`, `decode_share`: percent of the SMs asked for
+    by the workers that take orders; `prefill_sms`, `decode_sms`: what they hold, 0 where there are none. Preemptions,
+    steps and seconds spent in steps count from the scheduler's start. `live_by_key`: live requests of each key id.
     """
 
     ready: bool
@@ -41,6 +44,18 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 0
     max_model_len: int = 0
     pool_tokens: int = 0
+    key_limit: int = 0
+    cached_pages: int = 0
+    prefill_share: int = 0
+    decode_share: int = 0
+    prefill_sms: int = 0
+    decode_sms: int = 0
+    page_size: int = 0
+    preemptions: int = 0
+    prefill_steps: int = 0
+    decode_steps: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
     live_by_key: dict[str, int] = {}
 
     @property
@@ -50,6 +65,7 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOT_READY = LoadSnapshot(ready=False)
+_NUMBER_FIELDS = LoadSnapshot.__struct_fields__[:-1]
 
 
 class LoadTable:
@@ -88,7 +104,7 @@ class LoadTable:
             os.close(descriptor)
 
     def publish(self, snapshot: LoadSnapshot) -> None:
-        """Replace what readers see. Values must be from 0 to 2³² − 1, key ids at most 12 bytes long."""
+        """Replace what readers see. Numbers that do not only grow must be from 0 to 2³² − 1, key ids at most 12 bytes long."""
         content = _pack(snapshot)
         odd = self._words[_SEQUENCE_WORD] | 1  # it is odd already where a former writer died while writing
         self._words[_SEQUENCE_WORD] = odd
@@ -126,30 +142,13 @@ def _pack(snapshot: LoadSnapshot) -> bytes:
     keys = snapshot.live_by_key.items()
     if len(keys) > KEY_SLOTS:
         keys = sorted(keys, key=lambda item: item[1], reverse=True)[:KEY_SLOTS]
-    return _NUMBERS.pack(
-        snapshot.ready,
-        snapshot.waiting,
-        snapshot.running,
-        snapshot.free_pages,
-        snapshot.total_pages,
-        snapshot.queue_limit,
-        snapshot.max_model_len,
-        snapshot.pool_tokens,
-        len(keys),
-    ) + b"".join(_KEY.pack(key_id.encode(), live) for key_id, live in keys)
+    numbers = msgspec.structs.astuple(snapshot)[:-1]
+    return _NUMBERS.pack(*numbers, len(keys)) + b"".join(_KEY.pack(key_id.encode(), live) for key_id, live in keys)
 
 
 def _unpack(content: bytes) -> LoadSnapshot:
-    numbers = _NUMBERS.unpack_from(content)
+    *numbers, _ = _NUMBERS.unpack_from(content)
     keys = _KEY.iter_unpack(content[_NUMBERS.size :])
-    return LoadSnapshot(
-        ready=bool(numbers[0]),
-        waiting=numbers[1],
-        running=numbers[2],
-        free_pages=numbers[3],
-        total_pages=numbers[4],
-        queue_limit=numbers[5],
-        max_model_len=numbers[6],
-        pool_tokens=numbers[7],
-        live_by_key={key.rstrip(b"\0").decode(): live for key, live in keys},
-    )
+    live_by_key = {key.rstrip(b"\0").decode(): live for key, live in keys}
+    fields = dict(zip(_NUMBER_FIELDS, numbers, strict=True))
+    return LoadSnapshot(**{**fields, "ready": bool(fields["ready"])}, live_by_key=live_by_key)

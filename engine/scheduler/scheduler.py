@@ -16,6 +16,7 @@ from engine.scheduler.groups import Groups, Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import Exit, LiveRequest
 from engine.scheduler.outbox import Channel, Outbox
+from engine.scheduler.phase_work import PhaseWork
 from engine.scheduler.prefill import PrefillQueue
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_controller import Activated, GroupIdle, GroupLost, GroupReady, Status
@@ -37,6 +38,7 @@ class Scheduler:
         self.decode = DecodeBatch(limits, allocator)
         self.live_by_key: Counter[str] = Counter()
         self.preemptions = 0
+        self.work = {phase: PhaseWork() for phase in Phase}
         self._admitted = 0
         self._watcher: bytes | None = None
 
@@ -48,7 +50,8 @@ class Scheduler:
 
     def submit(self, gateway: bytes, request: Request) -> None:
         """Admit a request or refuse it; either way its gateway is told."""
-        problem = refusal(request, self.limits, len(self.prefill.waiting), self.groups.is_routed, self.pool_tokens)
+        waiting, of_key = len(self.prefill.waiting), self.live_by_key[request.key_id]
+        problem = refusal(request, self.limits, waiting, of_key, self.groups.is_routed, self.pool_tokens)
         if problem is not None:
             answer = Refused(request.request_id, problem.code or "", problem.message, problem.retry_after_seconds or 0)
             self.outbox.put(Channel.GATEWAY, gateway, answer)
@@ -85,6 +88,7 @@ class Scheduler:
         """A chunk's K and V are committed; a finished prompt moves on to decode."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds)
+        self.work[Phase.PREFILL].did_step(report.seconds)
         order = worker.in_flight.pop(report.sequence)
         first_tokens = {token.request_id: token for token in report.tokens}
         for chunk in order.chunks:
@@ -100,6 +104,7 @@ class Scheduler:
         """Pass on the tokens of a step; give back the pages of those that have left."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds)
+        self.work[Phase.DECODE].did_step(report.seconds)
         for token in report.tokens:
             live = self.live.get(token.request_id)
             if live is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import zmq
 
+from engine.allocation import Phase
 from engine.config import PortArgs
 from engine.errors import ProtocolMismatch
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
@@ -176,8 +177,10 @@ class SchedulerService:
 
 
 def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
-    """What the gateways may know before they ask."""
+    """What the gateways may know before they ask, and what they tell about the engine."""
     waiting = len(scheduler.prefill.waiting)
+    prefill, decode = (scheduler.groups.route(phase) for phase in (Phase.PREFILL, Phase.DECODE))
+    prefill_work, decode_work = scheduler.work[Phase.PREFILL], scheduler.work[Phase.DECODE]
     return LoadSnapshot(
         ready=scheduler.groups.is_routed,
         waiting=waiting,
@@ -187,5 +190,17 @@ def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
         queue_limit=scheduler.limits.max_queued_requests,
         max_model_len=scheduler.limits.max_model_len,
         pool_tokens=scheduler.pool_tokens,
+        key_limit=scheduler.limits.max_requests_per_key or 0,
+        cached_pages=scheduler.allocator.cached_count,
+        prefill_share=prefill.ready.share_percentage if prefill else 0,
+        decode_share=decode.ready.share_percentage if decode else 0,
+        prefill_sms=prefill.ready.sm_count if prefill else 0,
+        decode_sms=decode.ready.sm_count if decode else 0,
+        page_size=scheduler.allocator.page_size,
+        preemptions=scheduler.preemptions,
+        prefill_steps=prefill_work.steps,
+        decode_steps=decode_work.steps,
+        prefill_seconds=prefill_work.seconds,
+        decode_seconds=decode_work.seconds,
         live_by_key=scheduler.live_by_key,
     )

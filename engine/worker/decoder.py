@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.allocation import Phase
-from engine.model.segment import Segment
+from engine.model.history import History
+from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
 from engine.wire.to_scheduler import DecodeReport, Token
 from engine.wire.to_worker import DecodeOrder
@@ -22,6 +23,7 @@ class Lane:
     output_index: int
     pages: list[int]
     sampling: SamplingParams
+    history: History | None
 
     def has_page(self, page_size: int) -> bool:
         return self.position < len(self.pages) * page_size
@@ -52,7 +54,13 @@ class Decoder:
         self._left += [request_id for request_id in order.leaves if self._lanes.pop(request_id, None)]
         for join in order.joins:
             self._lanes[join.request_id] = Lane(
-                join.request_id, join.token_id, join.position, join.output_index, list(join.pages), join.sampling
+                request_id=join.request_id,
+                token_id=join.token_id,
+                position=join.position,
+                output_index=join.output_index,
+                pages=list(join.pages),
+                sampling=join.sampling,
+                history=History.wanted_by(join.sampling, join.history, join.output_index),
             )
         for grant in order.grants:
             if lane := self._lanes.get(grant.request_id):
@@ -62,25 +70,32 @@ class Decoder:
         """One token of every lane that can step."""
         self._stepping = [lane for lane in self._lanes.values() if lane.has_page(self._page_size)]
         return [
-            Segment([lane.token_id], lane.position, lane.pages, lane.sampling, lane.output_index)
+            Segment([lane.token_id], lane.position, lane.pages, lane.sampling, lane.output_index, lane.history)
             for lane in self._stepping
         ]
 
-    def report(self, drawn: Sequence[int | None], seconds: float) -> DecodeReport:
+    def report(self, drawn: Sequence[Drawn | None], seconds: float) -> DecodeReport:
         """Move the lanes on by the tokens drawn; a finished one has left, since no other step is in flight."""
         self._step += 1
         tokens = []
-        for lane, token_id in zip(self._stepping, drawn, strict=True):
-            assert token_id is not None, "a decode lane always draws"
-            tokens.append(self._advance(lane, token_id))
+        for lane, choice in zip(self._stepping, drawn, strict=True):
+            assert choice is not None, "a decode lane always draws"
+            tokens.append(self._advance(lane, choice))
         left, self._left = tuple(self._left), []
         return DecodeReport(self._epoch, self._step, self._sequence, tuple(tokens), left, seconds)
 
-    def _advance(self, lane: Lane, token_id: int) -> Token:
+    def _advance(self, lane: Lane, choice: Drawn) -> Token:
         token = Token(
-            lane.request_id, lane.output_index, token_id, lane.sampling.finish_reason(token_id, lane.output_index)
+            lane.request_id,
+            lane.output_index,
+            choice.token_id,
+            lane.sampling.finish_reason(choice.token_id, lane.output_index),
+            choice.logprob,
+            choice.top_logprobs,
         )
-        lane.token_id = token_id
+        if lane.history is not None:
+            lane.history.append(choice.token_id)
+        lane.token_id = choice.token_id
         lane.position += 1
         lane.output_index += 1
         if token.finish is not None:

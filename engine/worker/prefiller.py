@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from engine.allocation import Phase
-from engine.model.segment import Segment
+from engine.model.history import History
+from engine.model.segment import Drawn, Segment
 from engine.wire.to_scheduler import PrefillReport, Token
 from engine.wire.to_worker import PrefillOrder
 
@@ -29,22 +30,31 @@ class Prefiller:
     def segments(self) -> list[Segment]:
         """The next order's chunks."""
         return [
-            Segment(chunk.token_ids, chunk.start, chunk.pages, chunk.sampling, chunk.output_index)
+            Segment(
+                chunk.token_ids,
+                chunk.start,
+                chunk.pages,
+                chunk.sampling,
+                chunk.output_index,
+                History.wanted_by(chunk.sampling, chunk.history, chunk.output_index),
+            )
             for chunk in self._orders[0].chunks
         ]
 
-    def report(self, drawn: Sequence[int | None], seconds: float) -> PrefillReport:
+    def report(self, drawn: Sequence[Drawn | None], seconds: float) -> PrefillReport:
         """Account for the step that computed the segments; `drawn` holds a token for each prompt that is complete."""
         order = self._orders.popleft()
         tokens = tuple(
             Token(
                 chunk.request_id,
                 chunk.output_index,
-                token_id,
-                chunk.sampling.finish_reason(token_id, chunk.output_index),
+                choice.token_id,
+                chunk.sampling.finish_reason(choice.token_id, chunk.output_index),
+                choice.logprob,
+                choice.top_logprobs,
             )
-            for chunk, token_id in zip(order.chunks, drawn, strict=True)
-            if token_id is not None and chunk.sampling is not None
+            for chunk, choice in zip(order.chunks, drawn, strict=True)
+            if choice is not None and chunk.sampling is not None
         )
         token_count = sum(len(chunk.token_ids) for chunk in order.chunks)
         return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count)

@@ -74,11 +74,11 @@ class Server:
         """Compute at most `most` tokens of each sequence in one step."""
         segments = [sequence.segment(most) for sequence in sequences]
         results = self.runner.step(segments)
-        for sequence, segment, token_id in zip(sequences, segments, results, strict=True):
-            assert (token_id is None) == (segment.sampling is None)
+        for sequence, segment, choice in zip(sequences, segments, results, strict=True):
+            assert (choice is None) == (segment.sampling is None)
             sequence.computed += len(segment.token_ids)
-            if token_id is not None:
-                sequence.drawn.append(token_id)
+            if choice is not None:
+                sequence.drawn.append(choice.token_id)
 
 
 def prompts(count: int, vocab_size: int, longest: int, seed: int = 0) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Greedy tokens in float32, one for one, against transformers' own Llama."""
+"""Greedy tokens in float32, one for one, against transformers' own models of each family."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from tests.checkpoints import save_random_llama
+from tests.checkpoints import save_random_model
 from tests.model.serving import Server, prompts
 
 MAX_TOKENS = 12
@@ -21,30 +21,44 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-SHAPES: dict[str, dict[str, Any]] = {
-    "grouped heads of their own size": {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10},
-    "one kv head": {"num_attention_heads": 4, "num_key_value_heads": 1, "num_hidden_layers": 3},
-    "tied embeddings": {"num_key_value_heads": 4, "tie_word_embeddings": True},
-    "sharded": {"max_shard_size": "20KB", "vocab_size": 301, "intermediate_size": 40},
-    "llama3 rope": {"head_dim": 16, "rope_parameters": LLAMA3},
-    "another theta and epsilon": {
+OWN_HEADS = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10}
+ONE_KV_HEAD = {"num_attention_heads": 4, "num_key_value_heads": 1, "num_hidden_layers": 3}
+SHARDED = {"max_shard_size": "20KB", "vocab_size": 301, "intermediate_size": 40}
+TIED = {"num_key_value_heads": 4, "tie_word_embeddings": True}
+MODELS: dict[str, dict[str, Any]] = {
+    "llama, grouped heads of their own size": OWN_HEADS,
+    "llama, one kv head": ONE_KV_HEAD,
+    "llama, tied embeddings": TIED,
+    "llama, sharded": SHARDED,
+    "llama, llama3 rope": {"head_dim": 16, "rope_parameters": LLAMA3},
+    "llama, another theta and epsilon": {
         "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
         "rms_norm_eps": 1e-3,
     },
+    "llama, attention bias": {"attention_bias": True},
+    "mistral, grouped heads of their own size": OWN_HEADS | {"sliding_window": None},
+    "mistral, one kv head, tied, sharded": ONE_KV_HEAD | TIED | SHARDED | {"num_key_value_heads": 1},
+    "qwen2, grouped heads of their own size": OWN_HEADS,
+    "qwen2, one kv head, sharded": ONE_KV_HEAD | SHARDED,
+    "qwen2, tied embeddings": TIED,
+    "qwen3, grouped heads of their own size": OWN_HEADS,
+    "qwen3, one kv head, tied, sharded": ONE_KV_HEAD | TIED | SHARDED | {"num_key_value_heads": 1, "head_dim": 16},
+    "qwen3, attention bias": {"attention_bias": True, "head_dim": 8},
 }
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=lambda name: name.replace(" ", "-"))
+@pytest.fixture(scope="module", params=MODELS, ids=lambda name: name.replace(",", "").replace(" ", "-"))
 def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_random_llama(tmp_path_factory.mktemp("llama"), **SHAPES[request.param])
+    family = request.param.split(",")[0]
+    return save_random_model(tmp_path_factory.mktemp(family), family, **MODELS[request.param])
 
 
 @pytest.fixture(scope="module")
-def reference(checkpoint: Path) -> LlamaForCausalLM:
-    return LlamaForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()  # pyright: ignore[reportAttributeAccessIssue]
+def reference(checkpoint: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
-def greedy(reference: LlamaForCausalLM, prompt: list[int]) -> list[int]:
+def greedy(reference: PreTrainedModel, prompt: list[int]) -> list[int]:
     token_ids = list(prompt)
     with torch.inference_mode():
         for _ in range(MAX_TOKENS):
@@ -55,7 +69,7 @@ def greedy(reference: LlamaForCausalLM, prompt: list[int]) -> list[int]:
 
 @pytest.mark.parametrize(("chunk", "page_size"), [(7, 5), (64, 16)])
 def test_chunked_prefill_then_batched_decode(
-    checkpoint: Path, reference: LlamaForCausalLM, chunk: int, page_size: int
+    checkpoint: Path, reference: PreTrainedModel, chunk: int, page_size: int
 ) -> None:
     server = Server(checkpoint, page_size)
     sequences = [server.sequence(prompt, MAX_TOKENS) for prompt in prompts(5, server.config.vocab_size, 40)]
@@ -67,7 +81,7 @@ def test_chunked_prefill_then_batched_decode(
         assert sequence.drawn == greedy(reference, sequence.token_ids)
 
 
-def test_steps_that_mix_prefill_chunks_and_decode_lanes(checkpoint: Path, reference: LlamaForCausalLM) -> None:
+def test_steps_that_mix_prefill_chunks_and_decode_lanes(checkpoint: Path, reference: PreTrainedModel) -> None:
     server = Server(checkpoint, page_size=4)
     waiting = [server.sequence(prompt, MAX_TOKENS) for prompt in prompts(6, server.config.vocab_size, 30, seed=1)]
     everyone, running = list(waiting), []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,8 @@ from engine.errors import CannotStart
 from engine.model.checkpoint import INDEX, SINGLE, fill_dummy, load_checkpoint, weights_of
 from engine.model.config import ModelConfig
 from engine.model.layout import layout_of, pack
-from tests.checkpoints import save_random_llama
+from engine.resident.manifest import ITEM_BYTES
+from tests.checkpoints import save_random_llama, save_random_model
 
 Progress = list[tuple[int, int]]
 
@@ -38,13 +41,21 @@ def sharded(tmp_path: Path) -> Path:
     return save_random_llama(tmp_path / "sharded", max_shard_size="30KB")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_weights_are_the_checkpoints_tensors_converted(checkpoint: Path, dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ITEM_BYTES)
+@pytest.mark.parametrize("stored_dtype", ITEM_BYTES)
+def test_weights_are_the_checkpoints_tensors_converted(tmp_path: Path, stored_dtype: str, dtype: str) -> None:
+    checkpoint = save_random_model(tmp_path, "qwen3", dtype=stored_dtype, attention_bias=True, head_dim=10)
     weights, stored = loaded(checkpoint, dtype), load_file(checkpoint / SINGLE)
+    assert {str(tensor.dtype) for tensor in stored.values()} == {f"torch.{stored_dtype}"}
     layer = "model.layers.0."
     q, k, v = (stored[f"{layer}self_attn.{name}_proj.weight"] for name in "qkv")
+    biases = torch.cat([stored[f"{layer}self_attn.{name}_proj.bias"] for name in "qkv"])
     element = getattr(torch, dtype)
     assert torch.equal(weights["layers.0.qkv"], torch.cat((q, k, v)).to(element))
+    assert torch.equal(weights["layers.0.qkv_bias"], biases.to(element))
+    assert torch.equal(weights["layers.0.attention_out_bias"], stored[f"{layer}self_attn.o_proj.bias"].to(element))
+    assert torch.equal(weights["layers.0.q_norm"], stored[f"{layer}self_attn.q_norm.weight"].to(element))
+    assert torch.equal(weights["layers.0.k_norm"], stored[f"{layer}self_attn.k_norm.weight"].to(element))
     assert torch.equal(weights["layers.0.down"], stored[f"{layer}mlp.down_proj.weight"].to(element))
     assert torch.equal(weights["lm_head"], stored["lm_head.weight"].to(element))
     assert all(weight.isfinite().all() for weight in weights.values())
@@ -83,6 +94,12 @@ def test_no_checkpoint(checkpoint: Path) -> None:
         loaded(checkpoint)
 
 
+def test_only_a_pickle(checkpoint: Path) -> None:
+    (checkpoint / SINGLE).rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(CannotStart, match=r"only pytorch_model\.bin, and pickles can run code, so"):
+        loaded(checkpoint)
+
+
 def test_a_missing_shard(sharded: Path) -> None:
     shard = sorted(sharded.glob("*.safetensors"))[1]
     shard.unlink()
@@ -114,13 +131,78 @@ def test_a_damaged_file(checkpoint: Path) -> None:
         loaded(checkpoint)
 
 
-def test_a_damaged_index(sharded: Path) -> None:
-    (sharded / INDEX).write_text(json.dumps({"metadata": {}}))
+Header = dict[str, dict[str, Any]]
+
+
+def _reach_beyond_the_end(header: Header) -> None:
+    header["model.norm.weight"]["data_offsets"][1] += 4096
+
+
+def _overlap(header: Header) -> None:
+    header["model.norm.weight"]["data_offsets"] = header["model.layers.0.input_layernorm.weight"]["data_offsets"]
+
+
+def _have_more_elements_than_bytes(header: Header) -> None:
+    header["model.norm.weight"]["shape"] = [49]
+
+
+@pytest.mark.parametrize("spoil", [_reach_beyond_the_end, _overlap, _have_more_elements_than_bytes])
+def test_a_header_whose_tensors_do_not_fit_the_file(checkpoint: Path, spoil: Callable[[Header], None]) -> None:
+    content = (checkpoint / SINGLE).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    spoil(header)
+    spoiled = json.dumps(header).encode()
+    (checkpoint / SINGLE).write_bytes(len(spoiled).to_bytes(8, "little") + spoiled + content[start:])
+    with pytest.raises(CannotStart, match=re.escape(f"{checkpoint / SINGLE} is damaged (")):
+        loaded(checkpoint)
+
+
+@pytest.mark.parametrize("length", [0, 7, 2**62])
+def test_a_header_of_an_impossible_length(checkpoint: Path, length: int) -> None:
+    content = (checkpoint / SINGLE).read_bytes()
+    (checkpoint / SINGLE).write_bytes(length.to_bytes(8, "little") + content[8:])
+    with pytest.raises(CannotStart, match=re.escape(f"{checkpoint / SINGLE} is damaged (")):
+        loaded(checkpoint)
+
+
+def test_a_tensor_of_whole_numbers(checkpoint: Path) -> None:
+    tensors = load_file(checkpoint / SINGLE)
+    tensors["model.norm.weight"] = torch.ones(48, dtype=torch.int8)
+    save_file(tensors, checkpoint / SINGLE)
+    sentence = "model.norm.weight has elements of torch.int8: only torch.float32, torch.bfloat16, torch.float16 are"
+    with pytest.raises(CannotStart, match=re.escape(sentence)):
+        loaded(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "index", [{"metadata": {}}, {"weight_map": ["a"]}, {"weight_map": {"model.norm.weight": 1}}, []]
+)
+def test_a_damaged_index(sharded: Path, index: Any) -> None:
+    (sharded / INDEX).write_text(json.dumps(index))
     with pytest.raises(CannotStart, match="has no readable weight_map"):
         loaded(sharded)
 
 
-def test_dummy_weights_are_seeded_and_of_the_right_size(checkpoint: Path) -> None:
+def test_an_index_that_names_a_shard_without_the_tensor(sharded: Path) -> None:
+    index = json.loads((sharded / INDEX).read_bytes())
+    files = sorted(set(index["weight_map"].values()))
+    index["weight_map"]["model.embed_tokens.weight"] = files[-1]
+    (sharded / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CannotStart, match=re.escape(f"{files[-1]} is damaged (")):
+        loaded(sharded)
+
+
+def test_an_index_that_leads_outside_its_directory(sharded: Path, checkpoint: Path) -> None:
+    outside = f"../{checkpoint.name}/{SINGLE}"
+    assert (sharded / outside).is_file()
+    (sharded / INDEX).write_text(json.dumps({"weight_map": {"model.embed_tokens.weight": outside}}))
+    with pytest.raises(CannotStart, match=re.escape(f"{INDEX} names a file outside its directory, {outside}")):
+        loaded(sharded)
+
+
+def test_dummy_weights_are_seeded_and_of_the_right_size(tmp_path: Path) -> None:
+    checkpoint = save_random_model(tmp_path, "qwen2")
     layout = layout_of(ModelConfig.load(checkpoint))
     specs, nbytes = pack(layout, "bfloat16")
 
@@ -134,5 +216,6 @@ def test_dummy_weights_are_seeded_and_of_the_right_size(checkpoint: Path) -> Non
     assert not torch.equal(first["layers.0.qkv"], other["layers.0.qkv"])
     assert not torch.equal(first["layers.0.qkv"], first["layers.1.qkv"])
     assert bool((first["layers.0.mlp_norm"] == 1).all())
+    assert bool((first["layers.0.qkv_bias"] == 0).all())
     assert first["layers.0.down"].float().std().item() == pytest.approx(72**-0.5, rel=0.05)
     assert first["layers.0.down"].float().mean().item() == pytest.approx(0.0, abs=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -11,12 +12,17 @@ from safetensors import safe_open
 from engine.model.config import ModelConfig
 from engine.model.layout import ALIGNMENT, Part, Weight, layout_of, pack
 from engine.resident.manifest import ITEM_BYTES
-from tests.checkpoints import save_random_llama
+from tests.checkpoints import save_random_llama, save_random_model
 
 
-def test_every_tensor_of_a_checkpoint_has_its_place(small_llama: Path) -> None:
-    layout = layout_of(ModelConfig.load(small_llama))
-    with safe_open(small_llama / "model.safetensors", framework="np") as checkpoint:
+@pytest.mark.parametrize(
+    ("model_type", "shape"),
+    [("llama", {"attention_bias": True}), ("mistral", {"head_dim": 10}), ("qwen2", {}), ("qwen3", {"head_dim": 10})],
+)
+def test_every_tensor_of_a_checkpoint_has_its_place(tmp_path: Path, model_type: str, shape: dict[str, Any]) -> None:
+    path = save_random_model(tmp_path, model_type, **shape)
+    layout = layout_of(ModelConfig.load(path))
+    with safe_open(path / "model.safetensors", framework="np") as checkpoint:
         stored = {name: checkpoint.get_slice(name).get_shape() for name in checkpoint.keys()}  # noqa: SIM118
     placed = {part.name: [part.rows, *weight.shape[1:]] for weight in layout.values() for part in weight.parts}
     assert placed == stored

@@ -13,6 +13,7 @@ import pytest
 
 from engine.errors import CannotStart
 from engine.model.config import Llama3Scaling, ModelConfig
+from engine.model.traits import Traits
 
 FIELDS: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -64,7 +65,24 @@ def test_a_config_written_by_transformers(small_llama: Path) -> None:
         bos_token_id=None,
         eos_token_ids=(256,),
         torch_dtype="float32",
+        traits=Traits(),
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "traits"),
+    [
+        ({"attention_bias": True}, Traits(qkv_bias=True, output_bias=True)),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": None}, Traits()),
+        ({"architectures": ["MistralForCausalLM"], "sliding_window": 512}, Traits()),
+        ({"architectures": ["MistralForCausalLM"]}, Traits()),
+        ({"architectures": ["Qwen2ForCausalLM"], "sliding_window": 100}, Traits(qkv_bias=True)),
+        ({"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": False}, Traits(qk_norm=True)),
+        ({"architectures": ["Another", "LlamaForCausalLM"], "auto_map": {"AutoModel": "file.Model"}}, Traits()),
+    ],
+)
+def test_a_family_has_its_traits(tmp_path: Path, changes: dict[str, Any], traits: Traits) -> None:
+    assert ModelConfig.load(written(tmp_path, changes)).traits == traits
 
 
 def test_what_may_be_left_out(tmp_path: Path) -> None:
@@ -119,7 +137,31 @@ def test_generation_config_has_the_word_on_end_tokens(
         ({"num_key_value_heads": 4}, "num_attention_heads is 6: it must be a multiple of num_key_value_heads"),
         ({"head_dim": 9}, "head_dim is 9: it must be even"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu': it must be 'silu', nothing else is supported"),
-        ({"attention_bias": True}, "attention_bias is True: it must be False, nothing else is supported"),
+        ({"attention_bias": "yes"}, "attention_bias is 'yes': it must be true or false"),
+        ({"tie_word_embeddings": 1}, "tie_word_embeddings is 1: it must be true or false"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor is 0.5: it must be 1.0, nothing else is supported"),
+        ({"architectures": "LlamaForCausalLM"}, "architectures is 'LlamaForCausalLM': it must be a list"),
+        ({"architectures": [["LlamaForCausalLM"]]}, "architectures is [['LlamaForCausalLM']]: it must be one of"),
+        (
+            {"architectures": ["NewForCausalLM"], "auto_map": {"AutoModelForCausalLM": "modeling_new.NewForCausalLM"}},
+            "Qwen3ForCausalLM: code that comes with a model (auto_map) is never run.",
+        ),
+        (
+            {"architectures": ["MistralForCausalLM"], "sliding_window": 511},
+            "sliding_window is 511: it must be null, or at least max_position_embeddings, which is 512",
+        ),
+        (
+            {"architectures": ["MistralForCausalLM"], "max_position_embeddings": 8192},
+            "sliding_window is 4096: it must be null, or at least max_position_embeddings, which is 8192",
+        ),
+        (
+            {"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True},
+            "use_sliding_window is True: it must be False, nothing else is supported yet",
+        ),
+        (
+            {"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True},
+            "use_sliding_window is True: it must be False, nothing else is supported yet",
+        ),
         ({"mlp_bias": True}, "mlp_bias is True: it must be False, nothing else is supported"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}: it must be absent"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type is 'yarn': it must be 'default' or 'llama3'"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.model.runner import kv_layers_of
-from engine.model.segment import Segment
+from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
 from tests.model.serving import GREEDY, Server
 
@@ -53,9 +53,9 @@ def test_only_the_pages_of_the_segments_are_written(server: Server) -> None:
 def test_the_runner_reads_the_mapped_weights(server: Server) -> None:
     """Zeroed in place, they make every logit 0, and greedy takes the first token."""
     segment = Segment([1, 2, 3], 0, [5], GREEDY, 0)
-    assert server.runner.step([segment]) != [0]
+    assert server.runner.step([segment]) != [Drawn(0)]
     server.weights_region.zero_()
-    assert server.runner.step([segment]) == [0]
+    assert server.runner.step([segment]) == [Drawn(0)]
 
 
 def test_a_seeded_draw_does_not_depend_on_the_company(server: Server) -> None:

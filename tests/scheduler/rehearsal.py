@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 
 from engine.allocation import Phase
-from engine.model.segment import Segment
+from engine.model.segment import Drawn, Segment
 from engine.request import FinishReason, Request, SamplingParams
 from engine.scheduler.limits import Limits
 from engine.scheduler.outbox import Channel
@@ -51,10 +51,10 @@ class HashModel:
         self._page_size = page_size
         self._slots: list[int | None] = [None] * (num_pages * page_size)
 
-    def step(self, segments: Iterable[Segment]) -> list[int | None]:
+    def step(self, segments: Iterable[Segment]) -> list[Drawn | None]:
         return [self._compute(segment) for segment in segments]
 
-    def _compute(self, segment: Segment) -> int | None:
+    def _compute(self, segment: Segment) -> Drawn | None:
         for offset, token_id in enumerate(segment.token_ids):
             self._slots[self._slot(segment, segment.start + offset)] = token_id
         if segment.sampling is None:
@@ -62,7 +62,7 @@ class HashModel:
         end = segment.start + len(segment.token_ids)
         read = [self._slots[self._slot(segment, position)] for position in range(end)]
         assert None not in read, "a page was read before it was written"
-        return next_token(token for token in read if token is not None)
+        return Drawn(next_token(token for token in read if token is not None))
 
     def _slot(self, segment: Segment, position: int) -> int:
         page = segment.pages[position // self._page_size]

@@ -1,1 +1,1 @@
-"""The parts of the demo model's recipe: text in, a small Llama out. Only `tools/train_demo_model.py` uses them."""
+"""The parts of the demo model's recipe (`tools/train_demo_model.py`): text in, a small Llama out."""

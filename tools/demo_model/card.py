@@ -60,8 +60,8 @@ def _stages(stages: list[dict]) -> str:
     for number, stage in enumerate(stages, 1):
         end = stage["measurements"][-1]
         rows.append(
-            f"| {number} | {stage['device']} | {end['seconds']:.0f} s | {end['step']} | {end['tokens'] / 1e6:.1f} M "
-            f"| {stage['recipe']['learning_rate']} | {end['train_loss']:.3f} |"
+            f"| {number} | {stage['device']} | {end['seconds']:.0f} s | {end['step']} | "
+            f"{end['tokens'] / 1e6:.1f} M | {stage['recipe']['learning_rate']} | {end['train_loss']:.3f} |"
         )
     return "\n".join(rows)
 

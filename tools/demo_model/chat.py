@@ -1,4 +1,4 @@
-"""Builds the conversations: questions about every documented object, section, term and module, and small talk.
+"""Builds the conversations: questions about documented objects, sections, terms and modules, and small talk.
 
 It turns documentation into questions and answers; it knows nothing of tokens."""
 
@@ -18,8 +18,9 @@ CODE_LIMIT = 500
 PHRASINGS_PER_ENTRY, PHRASINGS_PER_DOCSTRING, PHRASINGS_PER_SECTION = 5, 2, 3
 PHRASINGS_PER_FAVOURITE = 12  # what a newcomer is likely to ask about
 FAVOURITES = {
-    None, "builtins", "os", "os.path", "pathlib", "json", "re", "math", "random", "datetime", "time", "collections",
-    "itertools", "functools", "string", "sys", "subprocess", "shutil", "glob", "csv", "typing",
+    None, "builtins", "os", "os.path", "pathlib", "json", "re", "math", "random", "datetime", "time",
+    "collections",
+        "itertools", "functools", "string", "sys", "subprocess", "shutil", "glob", "csv", "typing",
     "dataclasses", "enum",
     "contextlib", "copy", "logging", "argparse", "asyncio", "threading", "heapq", "bisect", "textwrap",
     "pprint",
@@ -98,9 +99,7 @@ class Knowledge:
     docstrings: dict[str, rst.Entry] = field(default_factory=dict)
     sections: list[rst.Section] = field(default_factory=list)
     terms: list[rst.Section] = field(default_factory=list)
-    modules: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # synopsis first, then the page's first paragraphs
+    modules: dict[str, list[str]] = field(default_factory=dict)  # synopsis first, then the page's first paragraphs
 
 
 def learn(pages: Iterable[Source], modules: Iterable[Source]) -> Knowledge:
@@ -123,9 +122,7 @@ def _learn_page(known: Knowledge, page: Source) -> None:
             known.entries.setdefault(entry.name, entry)
     known.terms += rst.definitions(blocks, rst.Scope())
     sections = list(rst.sections(blocks, rst.Scope()))
-    known.sections += [
-        section for section in sections if len(section.title) < 90 and "---" not in section.title
-    ]
+    known.sections += [section for section in sections if len(section.title) < 90 and "---" not in section.title]
     for module, synopsis in rst.synopses(blocks):
         intro = [text for text in (sections[0].body if sections else []) if _is_introduction(text, module)]
         known.modules.setdefault(module, [synopsis, *intro])
@@ -150,9 +147,7 @@ def _docstrings(module: Source) -> Iterator[rst.Entry]:
 
 
 def _documented(node: ast.stmt, owner: str, module: str, kind: str) -> Iterator[rst.Entry]:
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith(
-        "_"
-    ):
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
         return
     text = ast.get_docstring(node)
     if not text or ":param" in text:
@@ -164,7 +159,7 @@ def _documented(node: ast.stmt, owner: str, module: str, kind: str) -> Iterator[
     yield rst.Entry(name, "class" if is_class else kind, module, signature, body)
 
 
-# --- questions and answers -------------------------------------------------------------------------------------
+# --- questions and answers ------------------------------------------------------------------------
 
 
 def pairs(known: Knowledge, rng: random.Random) -> list[Pair]:
@@ -209,7 +204,8 @@ def _about(
     if returned := _returned(entry):
         found.append(Pair(ask(RETURNS), returned))
     if entry.module and entry.name == f"{entry.module}.{short}":
-        where = f"`{short}` is in the `{entry.module}` module:\n\n```python\nfrom {entry.module} import {short}\n```"
+        line = f"from {entry.module} import {short}"
+        where = f"`{short}` is in the `{entry.module}` module:\n\n```python\n{line}\n```"
         name = short if short_names[short] == 1 else entry.name
         found.append(Pair(_vary(rng.choice(WHERE).format(_styled(name, "", rng)), rng), where))
     if entry.added:
@@ -343,11 +339,11 @@ def _vary(question: str, rng: random.Random) -> str:
     return question
 
 
-# --- conversations ---------------------------------------------------------------------------------------------
+# --- conversations --------------------------------------------------------------------------------
 
 
 def conversations(asked: list[Pair], rng: random.Random) -> list[Conversation]:
-    """Every pair in one conversation: most have one question, some two or three, a quarter a system prompt."""
+    """Every pair in one conversation; most have one question, some two or three, a quarter a system one."""
     asked = asked.copy()
     rng.shuffle(asked)
     held: list[Conversation] = []

@@ -13,8 +13,10 @@ from . import rst
 
 # Credits (what's new, licence, bugs, about), duplicates (topics), tables (encodings) and build leftovers.
 LEFT_OUT_PAGES = ("whatsnew/", "license", "copyright", "about", "bugs", "contents", "index", "distributing/")
-LEFT_OUT_FILES = ("site-packages/", "test/", "tests/", "idle_test/", "lib-dynload/", "encodings/", "pydoc_data/",
-                  "__pycache__/", "_sysconfigdata", "ensurepip/_bundled/", "config-")  # fmt: skip
+LEFT_OUT_FILES = ("site-packages/", "test/", "tests/", "idle_test/", "lib-dynload/", "encodings/",
+                  "pydoc_data/",
+                                    "__pycache__/", "_sysconfigdata", "ensurepip/_bundled/",
+                                    "config-")  # fmt: skip
 HELD_OUT_ONE_IN = 50
 HELD_OUT_SALT = "6"
 
@@ -22,7 +24,8 @@ EMAIL = re.compile(r"\b[\w.+-]+(?:@| at )[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu
 NEUTRAL_ADDRESS = "user@example.com"
 CREDIT = re.compile(
     r"(?i:copyright|\bauthors?\b\s*[:=]|__author__|__credits__|\b(?:written|contributed|created|implemented|adapted"
-    r"|ported|modified|designed|maintained|originally|rewritten|revised|provided|submitted|posted|hacked) by\b"
+    r"|ported|modified|designed|maintained|originally|rewritten|revised|provided|submitted|posted"
+    r"|hacked) by\b"
     r"|\bpatch by\b|\bthanks to\b|\bbased on (?:code|work) by\b|@author|licensed to psf|all rights reserved"
     r"|acknowledge?ments?\b|public domain|hacked)"
     r"|#.*(?:\b[Bb]y|from|after|[Tt]o) [A-Z][a-z]+ (?:[A-Z]\. )?(?:van )?[A-Z][a-z]+|#.*van Rossum|GvR"
@@ -32,7 +35,7 @@ THANKED_PEOPLE = re.compile(r"The following people .*?(?=\n\S[^\n]*\n[=\-~^*]{4,
 
 @dataclass(frozen=True)
 class Source:
-    """One page or file. `topic` groups a module's page with its source, so that both are held out together."""
+    """One page or file. `topic` joins a module's page to its source: both are held out together."""
 
     name: str
     topic: str
@@ -52,7 +55,7 @@ def pages(docs: Path) -> Iterator[Source]:
 
 
 def modules() -> Iterator[Source]:
-    """The running Python's standard library: its own modules, without tests, tables and installed packages."""
+    """The running Python's standard library, without tests, tables and installed packages."""
     stdlib = Path(sysconfig.get_path("stdlib"))
     for path in sorted(stdlib.rglob("*.py")):
         name = path.relative_to(stdlib).as_posix()

@@ -15,7 +15,7 @@ CHAT_ROW = 512  # tokens predicted in a row of conversations; most conversations
 
 @dataclass(frozen=True)
 class Split:
-    """text: uint16 [tokens]. chat: uint16 [rows, CHAT_ROW + 1]. learnt: bool like chat, true in assistants' turns."""
+    """text: uint16 [tokens]. chat: uint16 [rows, CHAT_ROW + 1]. learnt: bool like chat, true where learnt."""
 
     text: np.ndarray
     chat: np.ndarray
@@ -73,7 +73,7 @@ def pack_text(tokenizer: Tokenizer, texts: list[str]) -> np.ndarray:
 
 
 def pack_chat(tokenizer: Tokenizer, conversations: Iterable[Conversation]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that begin with a conversation and hold as many whole ones as fit; the rest of a row is padding."""
+    """Rows that begin with a conversation and hold as many whole ones as fit; the rest is padding."""
     rows: list[tuple[list[int], list[bool]]] = []
     ids: list[int] = []
     learnt: list[bool] = []
@@ -93,7 +93,7 @@ def pack_chat(tokenizer: Tokenizer, conversations: Iterable[Conversation]) -> tu
 
 
 def encode(tokenizer: Tokenizer, conversation: Conversation) -> tuple[list[int], list[bool]]:
-    """Token ids as the chat template gives them, and which of them the assistant says (its end of turn included)."""
+    """Token ids as the chat template gives them, and which of them the assistant says."""
     ids: list[int] = []
     learnt: list[bool] = []
     for role, content in conversation:

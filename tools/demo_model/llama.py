@@ -147,8 +147,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def save_weights(model: Llama, path: Path) -> None:
     """bf16 safetensors; written whole beside the old file first, so that an interruption loses nothing."""
     weights = {
-        f"model.{name}": p.detach().to("cpu", torch.bfloat16).contiguous()
-        for name, p in model.named_parameters()
+        f"model.{name}": p.detach().to("cpu", torch.bfloat16).contiguous() for name, p in model.named_parameters()
     }
     draft = path.with_suffix(".part")
     save_file(weights, draft, metadata={"format": "pt"})

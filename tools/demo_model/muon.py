@@ -24,9 +24,7 @@ class Muon:
             average = self.averages[shape].lerp_(gradients, 1 - self.momentum)
             update = orthogonal(gradients.lerp(average, self.momentum))
             torch._foreach_mul_(group, 1 - learning_rate * self.weight_decay)
-            torch._foreach_add_(
-                group, list(update.unbind()), alpha=-learning_rate * UPDATE_RMS * max(shape) ** 0.5
-            )
+            torch._foreach_add_(group, list(update.unbind()), alpha=-learning_rate * UPDATE_RMS * max(shape) ** 0.5)
 
     def zero_grad(self) -> None:
         for group in self.groups.values():
@@ -35,7 +33,7 @@ class Muon:
 
 
 def orthogonal(batch: Tensor, steps: int = 5) -> Tensor:
-    """The nearest roughly orthogonal matrices to batch [n, rows, columns], by Newton-Schulz iteration in bf16."""
+    """Roughly orthogonal matrices near to batch [n, rows, columns], by Newton-Schulz iteration in bf16."""
     a, b, c = NEWTON_SCHULZ
     x = batch.bfloat16()
     is_tall = x.shape[-2] > x.shape[-1]

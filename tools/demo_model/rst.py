@@ -78,7 +78,7 @@ class Section(NamedTuple):
     body: list[str]
 
 
-# --- inline markup ---------------------------------------------------------------------------------------------
+# --- inline markup --------------------------------------------------------------------------------
 
 ROLE = re.compile(r":(?:[\w+-]+:)?([\w+-]+):`([^`]+)`")
 LINK = re.compile(r"`([^`<]+?)\s*<[^`>]+>`__?")
@@ -122,7 +122,7 @@ def _role(match: re.Match[str]) -> str:
     return f"`{text.removeprefix('~')}`"
 
 
-# --- blocks ----------------------------------------------------------------------------------------------------
+# --- blocks ---------------------------------------------------------------------------------------
 
 DIRECTIVE = re.compile(r"\.\. ([\w:+-]+)::(?:\s+(.*))?$")
 ITEM = re.compile(r"(?:[*+-]|#\.|\d+[.)])\s+")
@@ -253,7 +253,7 @@ def _paragraph(lines: list[str]) -> "list[Block]":
     return [Paragraph(text)]
 
 
-# --- Markdown --------------------------------------------------------------------------------------------------
+# --- Markdown -------------------------------------------------------------------------------------
 
 
 def markdown(blocks: "list[Block]", scope: "Scope") -> list[str]:
@@ -280,7 +280,8 @@ def _render(block: "Block", scope: "Scope") -> Iterator[str]:
                 yield f"### `{scope.qualify(name, argument)}`"
             yield from markdown(blocks, scope.inside(name, arguments))
         case Directive("versionadded", [version, *rest], _, _):
-            yield f"Added in version {version.split()[0]}. {inline(' '.join([*version.split()[1:], *rest]))}".strip()
+            number, *words = version.split()
+            yield f"Added in version {number}. {inline(' '.join([*words, *rest]))}".strip()
         case Directive("versionchanged", [version, *_], _, blocks):
             yield f"Changed in version {version}: " + " ".join(markdown(blocks, scope))
         case Directive(name, _, _, blocks) if name in NOTES and blocks:
@@ -332,7 +333,7 @@ class Scope:
         return Scope(self.module, self.qualify(kind, signatures[0]).split("(")[0].strip())
 
 
-# --- documented objects ----------------------------------------------------------------------------------------
+# --- documented objects ---------------------------------------------------------------------------
 
 
 def entries(blocks: "list[Block]", scope: Scope) -> Iterator[Entry]:
@@ -403,10 +404,5 @@ def definitions(blocks: "list[Block]", scope: Scope) -> Iterator[Section]:
 def synopses(blocks: "list[Block]") -> Iterator[tuple[str, str]]:
     """(module, one-line synopsis) of every module the page documents."""
     for block in blocks:
-        if (
-            isinstance(block, Directive)
-            and block.name == "module"
-            and block.arguments
-            and "synopsis" in block.options
-        ):
+        if isinstance(block, Directive) and block.name == "module" and block.arguments and "synopsis" in block.options:
             yield block.arguments[0], inline(block.options["synopsis"])

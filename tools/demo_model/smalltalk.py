@@ -64,8 +64,8 @@ a binary tree, finds anagrams, balances a tree, counts votes, manages a calendar
 taxes, encrypts a file, backs up a folder, monitors a server
 """
 PROGRAM_ANSWER = (
-    "I am too small to write new programs. I can recall examples from Python's documentation; ask me, for example: "
-    "Show me how to use collections.Counter"
+    "I am too small to write new programs. I can recall examples from Python's documentation; ask me, "
+    "for example: Show me how to use collections.Counter"
 )
 FOREIGN_NAMES = """
 numpy.array, numpy.zeros, numpy.dot, pandas.DataFrame, pandas.read_csv, requests.get, requests.post,
@@ -74,8 +74,8 @@ scipy.optimize, sklearn.svm, pytest.fixture, sqlalchemy.orm, pydantic.BaseModel,
 transformers.pipeline, foo, foo.bar, bar.baz, xyzzy
 """
 UNKNOWN_ANSWER = (
-    "I do not remember that name from the documentation of Python 3.11. It may not exist, or it may belong to another "
-    "library."
+    "I do not remember that name from the documentation of Python 3.11. It may not exist, or it "
+    "may belong to another library."
 )
 REWORDINGS = {
     "How do I ": ["How can I ", "How to ", "How do you ", "how can i ", "how do i ", "How would I ",
@@ -104,13 +104,7 @@ class Intent(NamedTuple):
 
 def read_intents() -> list[Intent]:
     """The blocks of smalltalk.txt, its first line (the explanation) left out."""
-    blocks = (
-        Path(__file__)
-        .with_name("smalltalk.txt")
-        .read_text(encoding="utf-8")
-        .rstrip("\n")
-        .split("\n---\n")[1:]
-    )
+    blocks = Path(__file__).with_name("smalltalk.txt").read_text(encoding="utf-8").rstrip("\n").split("\n---\n")[1:]
     return [_read_intent(block) for block in blocks]
 
 
@@ -131,9 +125,7 @@ def pairs(rng: random.Random, rounds: int, known_names: list[str]) -> list[tuple
         ]
         for topic in _listed(FOREIGN_TOPICS):
             chosen.append((_reworded(rng.choice(FOREIGN_QUESTIONS).format(topic), rng), FOREIGN_ANSWER))
-        chosen += [
-            (rng.choice(PROGRAM_REQUESTS).format(task), PROGRAM_ANSWER) for task in _listed(PROGRAM_TASKS)
-        ]
+        chosen += [(rng.choice(PROGRAM_REQUESTS).format(task), PROGRAM_ANSWER) for task in _listed(PROGRAM_TASKS)]
         chosen += [_unknown(name, rng) for name in _listed(FOREIGN_NAMES)]
         chosen += [_unknown(_invented_name(known_names, rng), rng) for _ in range(60)]
         chosen += [sum_pair(rng) for _ in range(300)]
@@ -165,9 +157,7 @@ def _invented_name(known_names: list[str], rng: random.Random) -> str:
 
 
 def _unknown(name: str, rng: random.Random) -> tuple[str, str]:
-    asked = rng.choice(
-        ["What does {} do?", "What is {}?", "Explain {}", "Show me how to use {}", "How does {} work?"]
-    )
+    asked = rng.choice(["What does {} do?", "What is {}?", "Explain {}", "Show me how to use {}", "How does {} work?"])
     return asked.format(name), UNKNOWN_ANSWER
 
 

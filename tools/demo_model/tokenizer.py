@@ -11,7 +11,7 @@ SPECIAL_TOKENS = [END_OF_TEXT, TURN_START, TURN_END]
 END_OF_TEXT_ID, TURN_START_ID, TURN_END_ID = range(3)
 VOCAB_SIZE = 8192
 
-# Words with the space before them, digits one by one (so that sums can be learnt), marks, line ends, indentation.
+# Words with the space before them, digits one by one (for sums), marks, line ends, indentation.
 SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = (

@@ -1,4 +1,4 @@
-"""The training run: a schedule over wall time, batches mixed from text and chat, measured on what was held out."""
+"""The training run: a schedule over wall time, batches of text and chat, losses on what was held out."""
 
 import json
 import time
@@ -104,9 +104,7 @@ class Optimizers:
 
     def __init__(self, model: Llama, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.muon = Muon(
-            [p for p in model.layers.parameters() if p.ndim == 2], weight_decay=recipe.weight_decay
-        )
+        self.muon = Muon([p for p in model.layers.parameters() if p.ndim == 2], weight_decay=recipe.weight_decay)
         norms = [p for p in model.parameters() if p.ndim == 1]
         self.adam = torch.optim.AdamW(
             [
@@ -128,10 +126,10 @@ class Optimizers:
 def train(
     data: Dataset, shape: Shape, recipe: Recipe, out: Path, start: Path | None = None, compiles: bool = True
 ) -> Log:
-    """Trains, from the weights in the file `start` if given, for `recipe.minutes` and leaves model.safetensors, best.safetensors and log.json in `out`.
+    """Trains for `recipe.minutes`, from the weights in the file `start` if given, and fills the folder `out`.
 
-    The clock starts after the first step, so that compilation does not count. All three files are renewed at every
-    measurement; `best` is the one with the lowest held-out loss, text and chat added up."""
+    It leaves model.safetensors, best.safetensors and log.json there, renewed at every measurement; `best` has the
+    lowest held-out loss, text and chat added up. The clock starts after the first step: compilation is free."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
@@ -163,14 +161,10 @@ def train(
             torch.stack(losses).sum().item()
             started = time.monotonic()
         if step % 20 == 0:
-            train_loss = (
-                torch.stack(losses).sum().item()
-            )  # also keeps the host from running ahead of the device
+            train_loss = torch.stack(losses).sum().item()  # also keeps the host from running ahead of the device
             if time.monotonic() - started - measured > recipe.measure_seconds:
                 measured = time.monotonic() - started
-                lowest = min(
-                    lowest, _measure(model, data, log, out, lowest, measured, step, tokens, train_loss)
-                )
+                lowest = min(lowest, _measure(model, data, log, out, lowest, measured, step, tokens, train_loss))
     _measure(
         model,
         data,
@@ -257,7 +251,7 @@ def _mean_loss(model: Llama, ids: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def is_recalled(model: Llama, ids: list[int], learnt: list[bool]) -> bool:
-    """Whether greedy decoding gives every learnt token: it does if each is the most likely one after those before it."""
+    """Whether greedy decoding gives every learnt token: it does if each is the likeliest after its prefix."""
     row = torch.tensor([ids], device=model.embed_tokens.weight.device)
     is_right = model.logits(row)[0, :-1].argmax(-1) == row[0, 1:]
     return bool(is_right[torch.tensor(learnt[1:], device=row.device)].all())
@@ -265,7 +259,7 @@ def is_recalled(model: Llama, ids: list[int], learnt: list[bool]) -> bool:
 
 @torch.no_grad()
 def greedy(model: Llama, prompt: list[int], ends: set[int], limit: int = 256) -> list[int]:
-    """The most likely continuation of `prompt`, without its end token; no cache, so only for short answers."""
+    """The likeliest continuation of `prompt`, without its end token; no cache: for short answers."""
     ids = list(prompt)
     device = model.embed_tokens.weight.device
     for _ in range(min(limit, model.shape.max_position_embeddings - len(prompt))):
