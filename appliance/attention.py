@@ -1,27 +1,32 @@
-"""What the controlling process waits for: sockets, ends of processes, and signals, which only set a byte in a pipe."""
+"""What the controlling process waits for: sockets, ends of processes, timers, and calls from other threads."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import os
-import signal
+import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 import zmq
 
-_LOOK_AGAIN_MS = 50
+T = TypeVar("T")
 
 
 class Attention:
-    """`wait` calls the handlers of whatever is readable; a signal it only reports, so that the caller decides."""
+    """Everything happens in the one thread that calls `turn`; others ask for it with `call`."""
 
-    def __init__(self, signals: Iterable[signal.Signals]):
+    def __init__(self) -> None:
         self._poller = zmq.Poller()
-        self._handlers: dict[object, Callable[[], None]] = {}
-        self._signal_read, signal_write = os.pipe()
-        self._poller.register(self._signal_read, zmq.POLLIN)
-        for sign in signals:
-            signal.signal(sign, lambda *_: os.write(signal_write, b"\0"))
+        self._handlers: dict[zmq.Socket | int, Callable[[], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.watch(self._wake, self._run_calls)
 
     def watch(self, source: zmq.Socket | int, handle: Callable[[], None]) -> None:
         """Call `handle` whenever the socket or file descriptor is readable."""
@@ -33,21 +38,42 @@ class Attention:
         if self._handlers.pop(source, None):
             self._poller.unregister(source)
 
-    def wait(self, milliseconds: int | None = None) -> bool:
-        """Handle what happens next; True if a signal came."""
-        events = dict(self._poller.poll(milliseconds))
-        for source in events:
-            if source in self._handlers:
-                self._handlers[source]()
-        if self._signal_read not in events:
-            return False
-        os.read(self._signal_read, 1)
-        return True
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Call `act` once, in `seconds`."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), act))
 
-    def wait_until(self, is_done: Callable[[], bool], seconds: float | None = None) -> bool:
-        """Handle what happens until `is_done`, or for `seconds`; True if a signal cut it short."""
-        end = None if seconds is None else time.monotonic() + seconds
-        while not is_done() and (end is None or time.monotonic() < end):
-            if self.wait(_LOOK_AGAIN_MS):
-                return True
-        return False
+    def call(self, act: Callable[[], T]) -> Future[T]:
+        """Have `act` run in the attending thread; its result or exception is the future's."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(act())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put(run)
+        os.eventfd_write(self._wake, 1)
+        return future
+
+    def turn(self) -> None:
+        """Wait for what happens next, and handle it."""
+        for source in dict(self._poller.poll(self._milliseconds_to_next_timer())):
+            if source in self._handlers:  # one handled before it may have been the end of it
+                self._handlers[source]()
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        os.close(self._wake)
+
+    def _milliseconds_to_next_timer(self) -> int | None:
+        if not self._timers:
+            return None
+        return max(0, round((self._timers[0][0] - time.monotonic()) * 1000) + 1)
+
+    def _run_calls(self) -> None:
+        os.eventfd_read(self._wake)
+        while not self._calls.empty():
+            self._calls.get()()

@@ -41,8 +41,16 @@ def serve(
     model: Annotated[
         Path | None, Option(help="Hugging Face model directory; the embedded demo model if absent.")
     ] = None,
-    host: Annotated[str | None, Option(help="Address to listen on.")] = None,
+    host: Annotated[
+        str | None,
+        Option("--bind", "--host", help="Address to listen on; without TLS, one of this machine's own only."),
+    ] = None,
     port: Annotated[int | None, Option(help="Port of the REST endpoint.")] = None,
+    tls_cert: Annotated[Path | None, Option(help="Certificate chain of the REST endpoint, PEM.")] = None,
+    tls_key: Annotated[Path | None, Option(help="Its key, PEM; absent if it is in the certificate's file.")] = None,
+    insecure_bind: Annotated[
+        bool | None, Option("--insecure-bind", help="Let --bind leave this machine without TLS: keys travel in clear.")
+    ] = None,
     console_port: Annotated[int | None, Option(help="Port of the console.")] = None,
     device: Annotated[str | None, Option(help="auto, cuda or cpu.")] = None,
     gpu: Annotated[str | None, Option(help="Index or UUID of the GPU to use.")] = None,
@@ -59,6 +67,7 @@ def serve(
     page_size: Annotated[int | None, Option(help="Tokens a KV page.")] = None,
     prefill_token_budget: Annotated[int | None, Option(help="Prompt tokens of one prefill step.")] = None,
     gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
+    max_requests_per_key: Annotated[int | None, Option(help="Requests of one API key in progress at once.")] = None,
     log_level: Annotated[str | None, Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
     """Serve in the foreground until Ctrl-C."""
@@ -66,6 +75,9 @@ def serve(
 
     given = {
         "model_path": model,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "insecure_bind": insecure_bind,
         "host": host,
         "port": port,
         "console_port": console_port,
@@ -82,6 +94,7 @@ def serve(
         "page_size": page_size,
         "prefill_token_budget": prefill_token_budget,
         "gateway_workers": gateway_workers,
+        "max_requests_per_key": max_requests_per_key,
         "log_level": log_level,
     }
     with explained():

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from appliance.foreground import ForegroundAppliance, Interrupted
-from appliance.instance import Instance, require_free_port
-from engine.config import Mode, ServerArgs
+import os
+import queue
+import shutil
+import signal
+import threading
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from appliance.instance import Instance, Running, publish_keys, require_free_port
+from appliance.rotation import ProcessRotationManager
+from engine.config import Mode, PortArgs, ServerArgs
 from engine.device.detect import detect_device
+from engine.errors import CannotStart
 
 BANNER = """
 {model} is served.
@@ -25,6 +34,22 @@ Ctrl-C drains and stops it.
 """
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop(NamedTuple):
+    """A signal asked to end."""
+
+
+class Failed(NamedTuple):
+    """The engine cannot go on."""
+
+    problem: str
+
+
+Inbox = queue.SimpleQueue[Stop | Failed | Future[None]]
+
+
 def serve_in_foreground(settings: ServerArgs) -> None:
     """Start, serve until Ctrl-C, stop. Raises `CannotStart` with one sentence; nothing is left running then."""
     settings = settings.for_device(detect_device(settings.device))
@@ -33,23 +58,68 @@ def serve_in_foreground(settings: ServerArgs) -> None:
     try:
         require_free_port(settings.host, settings.port)
         say(f"Starting {settings.model_name} on the {describe(settings)}.")
-        _serve(ForegroundAppliance(settings, instance, say), settings, instance)
+        ports = PortArgs.init_new(settings)
+        try:
+            _serve(settings, ports, instance)
+        finally:
+            shutil.rmtree(ports.runtime_dir, ignore_errors=True)
     finally:
         instance.release()
 
 
-def _serve(appliance: ForegroundAppliance, settings: ServerArgs, instance: Instance) -> None:
+def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
+    inbox: Inbox = queue.SimpleQueue()
     api_key = instance.api_key()
+    publish_keys(ports, [api_key])
+    manager = ProcessRotationManager(
+        settings,
+        ports,
+        settings.allocation,
+        log_dir=instance.log_dir,
+        say=say,
+        on_failure=lambda problem: inbox.put(Failed(problem)),
+    )
+    for sign in STOP_SIGNALS:
+        signal.signal(sign, lambda *_: inbox.put(Stop()))
+    manager.start_in_background().add_done_callback(inbox.put)
+    url = endpoint_url(settings)
     try:
-        appliance.start(api_key)
-        say(BANNER.format(model=settings.model_name, url=appliance.url, key=api_key, logs=instance.log_dir))
-        appliance.run()
-        say("Draining. Ctrl-C again stops at once.")
-    except Interrupted:
-        say("Stopping.")
+        if _serves(inbox):
+            instance.announce(Running(os.getpid(), str(ports.runtime_dir), url))
+            say(BANNER.format(model=settings.model_name, url=url, key=api_key, logs=instance.log_dir))
+            if isinstance(ended := inbox.get(), Failed):
+                raise CannotStart(ended.problem)
+            say("Draining. Ctrl-C again stops at once.")
     finally:
-        appliance.stop()
+        _stop(manager, inbox)
     say("Stopped.")
+
+
+def _serves(inbox: Inbox) -> bool:
+    """Wait for the start; False if a signal came first. Raises `CannotStart`."""
+    match inbox.get():
+        case Future() as started:
+            started.result()
+            return True
+        case _:
+            return False
+
+
+def _stop(manager: ProcessRotationManager, inbox: Inbox) -> None:
+    """Drain; another signal meanwhile ends everything at once."""
+    stopping = threading.Thread(target=manager.stop)
+    for sign in STOP_SIGNALS:
+        signal.signal(sign, lambda *_: manager.kill())
+    while not inbox.empty():
+        if isinstance(inbox.get(), Stop):
+            manager.kill()
+    stopping.start()
+    stopping.join()
+
+
+def endpoint_url(settings: ServerArgs) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
 
 
 def describe(settings: ServerArgs) -> str:

@@ -197,9 +197,13 @@ class PortArgs:
                 "set XDG_RUNTIME_DIR to a shorter path."
             )
         ports = cls(runtime_dir)
-        ports.settings_file.touch(mode=0o600)
-        ports.settings_file.write_text(server_args.model_dump_json())
+        ports.write_settings(server_args)
         return ports
+
+    def write_settings(self, settings: ServerArgs) -> None:
+        """Fix the settings every process of this appliance runs with."""
+        self.settings_file.touch(mode=0o600)
+        self.settings_file.write_text(settings.model_dump_json())
 
     def read_settings(self) -> ServerArgs:
         """The settings every process of this appliance runs with."""

@@ -113,9 +113,14 @@ class Leader:
             self._watch(spare.output_fd, lambda spare=spare: self._spare_spoke(spare))
 
     def _take_spare(self) -> Spare:
-        spare = self._spares.pop(0)
-        self._unwatch(spare.output_fd)
-        return spare
+        """One that has finished its imports rather than one that has not; one that has ended unnoticed is none."""
+        while True:
+            spare = max(self._spares, key=lambda spare: spare.is_ready)
+            self._spares.remove(spare)
+            self._unwatch(spare.output_fd)
+            if spare.process.poll() is None:
+                return spare
+            self._fill_spares(1, urgent=True)
 
     def _spare_spoke(self, spare: Spare) -> None:
         if spare.read_output():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,8 +12,6 @@ import msgspec
 
 from engine.config import PortArgs
 from engine.wire.to_worker import Assignment
-
-LOW_PRIORITY = 10
 
 
 @dataclass(eq=False)
@@ -37,9 +36,18 @@ class Spare:
         self.is_ready = self.is_ready or bool(said)
         return bool(said)
 
+    def schedule(self, policy: int) -> None:
+        """Batch while it imports, other once it works: unlike niceness, that can be taken back without privilege."""
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(self.pid, policy, os.sched_param(0))
+
     def assign(self, assignment: Assignment) -> None:
-        """Turn the spare into a worker; one that is still importing reads its assignment when it is done."""
+        """Turn the spare into a worker; one that is still importing reads its assignment when it is done.
+
+        Raises `BrokenPipeError` if it has ended.
+        """
         assert self.process.stdin is not None
+        self.schedule(os.SCHED_OTHER)
         self.process.stdin.write(msgspec.json.encode(assignment) + b"\n")
         self.process.stdin.close()
 
@@ -50,9 +58,10 @@ class Spare:
 
 
 def start_spare(ports: PortArgs, urgent: bool) -> Spare:
-    """A new process that begins to import; `urgent` where a group waits for it, otherwise at low priority."""
+    """A new process that begins to import; `urgent` where a group waits for it, otherwise it yields."""
     command = [sys.executable, "-m", "engine.worker", str(ports.runtime_dir)]
-    if not urgent:
-        command = ["nice", "-n", str(LOW_PRIORITY), *command]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    return Spare(process)
+    spare = Spare(process)
+    if not urgent:
+        spare.schedule(os.SCHED_BATCH)
+    return spare

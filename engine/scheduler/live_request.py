@@ -19,7 +19,8 @@ class Exit(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class LiveRequest:
-    """`age` counts admissions: the smaller, the older. `output_ids` begins with what the client had at admission.
+    """`age` counts admissions: the smaller, the older. `output_ids` begins with what the client had at admission;
+    `token_ids` is the prompt and the output so far, what a prefill computes, also after a preemption.
 
     `ordered` tokens of `token_ids` have been sent to `prefiller`, in chunks of which `in_flight` are unreported.
     `lane` is the worker that decodes it, or will when it reads its orders; `is_leaving` until that worker lets go.
@@ -36,6 +37,15 @@ class LiveRequest:
     prefiller: Worker | None = None
     lane: Worker | None = None
     is_leaving: bool = False
+    token_ids: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.token_ids = self.request.prompt_ids + self.output_ids
+
+    def append(self, token_id: int) -> None:
+        """One more output token."""
+        self.output_ids.append(token_id)
+        self.token_ids.append(token_id)
 
     @property
     def id(self) -> int:
@@ -47,13 +57,8 @@ class LiveRequest:
         return self.request.key_id
 
     @property
-    def token_ids(self) -> list[int]:
-        """Prompt and output so far: what a prefill computes, also after a preemption."""
-        return self.request.prompt_ids + self.output_ids
-
-    @property
     def length(self) -> int:
-        return len(self.request.prompt_ids) + len(self.output_ids)
+        return len(self.token_ids)
 
     @property
     def written_length(self) -> int:

@@ -86,6 +86,8 @@ class PrefillQueue:
     def _cut(self, live: LiveRequest, budget: int, worker: Worker) -> PrefillChunk:
         start, end = live.ordered, min(live.length, live.ordered + budget)
         live.ordered = end
+        if live.prefiller not in (None, worker):
+            self._allocator.hand_over(live.id, worker.epoch)
         live.prefiller = worker
         live.in_flight += 1
         is_last = end == live.length

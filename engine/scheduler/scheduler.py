@@ -135,6 +135,8 @@ class Scheduler:
         for live in list(self.live.values()):
             if live.lane is worker or (live.in_flight and live.prefiller is worker):
                 live.exit = live.exit or Exit.PREEMPTED
+                if live.lane is worker:
+                    self._commit(live, live.length - 1)  # a token that was reported has the K and V of all before it
                 self._quiet(live)
 
     # ── controller ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +248,7 @@ class Scheduler:
         """Pass a new token on; one that is already there, or that nobody wants, is dropped."""
         if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
             return
-        live.output_ids.append(token.token_id)
+        live.append(token.token_id)
         self.prefill.waiting.charge(live.request.key_id, output_tokens=1)
         self.outbox.put_token(live.gateway, token)
         if token.finish is not None:

@@ -1,0 +1,128 @@
+"""The engine's processes that are no workers: resident, leaders, scheduler, gateway, and on CUDA the MPS daemons."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+
+from appliance.attention import Attention
+from appliance.mps import VISIBLE_DEVICES, MpsDaemon, outside_mps, visible_gpu
+from appliance.supervisor.local import Child, LocalSupervisor
+from engine.config import SLOTS, Mode, PortArgs, ServerArgs
+from engine.errors import CANNOT_START
+
+
+class EngineProcesses:
+    """Starts and ends them one by one; `on_end` hears, in words for a person, of one that ended by itself."""
+
+    def __init__(
+        self,
+        settings: ServerArgs,
+        ports: PortArgs,
+        log_dir: Path,
+        attention: Attention,
+        on_end: Callable[[str], None],
+    ):
+        self._settings = settings
+        self._ports = ports
+        self._log_dir = log_dir
+        self._attention = attention
+        self._on_end = on_end
+        self._gpu = visible_gpu(settings.gpu, os.environ)
+        self._supervisor = LocalSupervisor(log_dir, self._environment())
+        self._mps: dict[str, MpsDaemon] = {}
+
+    @property
+    def children(self) -> dict[str, Child]:
+        return self._supervisor.children
+
+    # ── start ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start_resident(self) -> None:
+        self._start("resident", "engine.resident", **self._resident_environment())
+
+    def start_leaders(self) -> None:
+        for slot in SLOTS:
+            self._start(f"leader-{slot}", "engine.leader", slot, **self._slot_environment(slot))
+
+    def start_scheduler(self) -> None:
+        self._start("scheduler", "engine.scheduler")
+
+    def start_gateway(self) -> None:
+        self._start("gateway", "engine.gateway")
+
+    @property
+    def is_loaded(self) -> bool:
+        """True once the resident answers."""
+        return Path(self._ports.resident_path).exists()
+
+    @property
+    def is_endpoint_ready(self) -> bool:
+        """True once a client would be served."""
+        connection = HTTPConnection(self._settings.host, self._settings.port, timeout=1.0)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _start(self, name: str, module: str, *arguments: str, **environment: str) -> None:
+        child = self._supervisor.start(name, module, str(self._ports.runtime_dir), *arguments, **environment)
+        self._attention.watch(child.pidfd, partial(self._ended, child))
+
+    # ── environments ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _environment(self) -> dict[str, str]:
+        """What every process gets: this one's environment, one thread for each torch, and the one GPU."""
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        return environment | ({VISIBLE_DEVICES: self._gpu} if self._settings.device == "cuda" else {})
+
+    def _resident_environment(self) -> dict[str, str]:
+        """The resident must outlive the workers' GPU faults, so it is no client of their MPS daemons."""
+        return outside_mps(self._ports.runtime_dir, self._gpu) if self._settings.device == "cuda" else {}
+
+    def _slot_environment(self, slot: str) -> dict[str, str]:
+        """A slot's workers are clients of the slot's own MPS daemon, which is started here. One worker needs none."""
+        if self._settings.device != "cuda" or self._settings.mode is Mode.COLOCATED:
+            return {}
+        daemon = MpsDaemon(slot, self._ports.mps_pipe_dir(slot), self._log_dir / f"mps-{slot}", self._gpu)
+        daemon.start()
+        self._mps[slot] = daemon
+        return daemon.client_environment
+
+    # ── end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def expect_ends(self) -> None:
+        """From now on a process that ends is no surprise."""
+        for child in self.children.values():
+            self._attention.forget(child.pidfd)
+
+    def is_gone(self, name: str) -> bool:
+        return name not in self.children or self.children[name].exit_code is not None
+
+    def terminate(self, name: str) -> None:
+        """Ask a process to end, if there is one."""
+        if not self.is_gone(name):
+            self.children[name].terminate()
+
+    def end_all(self) -> None:
+        """Whatever is left ends now."""
+        self._supervisor.kill_all()
+        for daemon in self._mps.values():
+            daemon.stop()
+
+    def _ended(self, child: Child) -> None:
+        self._attention.forget(child.pidfd)
+        if child.exit_code == CANNOT_START:
+            self._on_end(child.last_words)
+        else:
+            self._on_end(
+                f"The {child.name} process ended with exit code {child.exit_code}. "
+                f"The last lines of {child.log_path}:\n{child.last_words}"
+            )

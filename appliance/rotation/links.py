@@ -1,0 +1,119 @@
+"""The controller's lines to the scheduler and to both leaders: actions out, events in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import zmq
+
+from appliance.attention import Attention
+from appliance.rotation.table import (
+    Action,
+    Activate,
+    Activated,
+    Event,
+    Form,
+    Gone,
+    Idle,
+    KeepSpares,
+    Kill,
+    Lost,
+    Ready,
+    Retire,
+)
+from engine.config import SLOTS, Mode, PortArgs, ServerArgs
+from engine.wire import to_controller as told
+from engine.wire import to_leader, to_scheduler
+from engine.wire.codec import Codec, Message
+
+
+class Links:
+    """`on_event` hears what the table understands; what it does not is kept here: statuses and process ids."""
+
+    def __init__(self, settings: ServerArgs, ports: PortArgs, attention: Attention, on_event: Callable[[Event], None]):
+        self._is_colocated = settings.mode is Mode.COLOCATED
+        self._attention = attention
+        self._on_event = on_event
+        self._context = zmq.Context()
+        self._scheduler = self._connect(ports.control_address, told.FROM_SCHEDULER)
+        self._leaders = {slot: self._connect(ports.leader_address(slot), told.FROM_LEADER) for slot in SLOTS}
+        self._status_wanted: list[Callable[[told.Status], None]] = []
+        self.pids: dict[int, tuple[int, ...]] = {}
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def watch_groups(self) -> None:
+        """Hear of groups that are ready, idle or lost."""
+        self._to_scheduler(to_scheduler.Watch())
+
+    def do(self, action: Action) -> None:
+        """Pass an action on to whoever carries it out; those that concern only the controller are none of them."""
+        match action:
+            case Form(epoch, slot, split):
+                shares = (split.prefill_percentage, split.decode_percentage)
+                self._to_leader(slot, to_leader.FormGroup(epoch, *shares, colocated=self._is_colocated))
+            case Activate(epoch):
+                self._to_scheduler(to_scheduler.Activate(epoch))
+            case Retire(epoch):
+                self._to_scheduler(to_scheduler.Retire(epoch))
+            case Kill(epoch, slot):
+                self._to_leader(slot, to_leader.KillGroup(epoch))
+            case KeepSpares(slot):
+                self._to_leader(slot, to_leader.KeepSpares(1 if self._is_colocated else 2))
+            case _:
+                raise AssertionError(f"nobody carries out {action}")
+
+    def retire_all(self) -> None:
+        """Drain every worker there is."""
+        self._to_scheduler(to_scheduler.Retire(0))
+
+    def ask_status(self, answer: Callable[[told.Status], None]) -> None:
+        """Call `answer` with the scheduler's next status."""
+        self._status_wanted.append(answer)
+        self._to_scheduler(to_scheduler.AskStatus())
+
+    def close(self) -> None:
+        for socket in (self._scheduler, *self._leaders.values()):
+            self._attention.forget(socket)
+        self._context.destroy(linger=200)
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _receive(self, socket: zmq.Socket, codec: Codec[Message]) -> None:
+        while socket.poll(0):
+            self._understand(codec.decode(socket.recv()))
+
+    def _understand(self, message: Message) -> None:
+        match message:
+            case told.GroupStarted(_, epoch, pids):
+                self.pids[epoch] = pids
+            case told.GroupReady(epoch):
+                self._on_event(Ready(epoch))
+            case told.Activated(epoch, problem):
+                self._on_event(Activated(epoch, problem))
+            case told.GroupIdle(epoch):
+                self._on_event(Idle(epoch))
+            case told.GroupLost(epoch, problem):
+                self._on_event(Lost(epoch, problem))
+            case told.GroupGone(_, epoch, problem):
+                self.pids.pop(epoch, None)
+                self._on_event(Gone(epoch, problem))
+            case told.Status():
+                for answer in self._status_wanted:
+                    answer(message)
+                self._status_wanted.clear()
+
+    # ── plumbing ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self, address: str, codec: Codec) -> zmq.Socket:
+        socket = self._context.socket(zmq.DEALER)
+        socket.connect(address)
+        self._attention.watch(socket, partial(self._receive, socket, codec))
+        return socket
+
+    def _to_scheduler(self, message: Message) -> None:
+        self._scheduler.send(to_scheduler.FROM_CONTROLLER.encode(message))
+
+    def _to_leader(self, slot: str, message: Message) -> None:
+        self._leaders[slot].send(to_leader.TO_LEADER.encode(message))

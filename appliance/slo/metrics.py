@@ -1,0 +1,85 @@
+"""What the policy is told of the load: one record a request, or percentiles from those who have no more than that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadMetrics:
+    """A summary that somebody else has made. Latencies in ms, throughput in tokens a second, utilization from 0 to 1.
+
+    `timestamp` is the reporter's own and is only passed on; `request_count` is how many requests the percentiles stand
+    for, and with it how much they weigh.
+    """
+
+    timestamp: float
+    prefill_queue_length: int
+    decode_queue_length: int
+    prefill_throughput: float
+    decode_throughput: float
+    ttft_p95: float
+    tpot_p95: float
+    prefill_utilization: float
+    decode_utilization: float
+    request_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request as far as it has come; a later record of the same id replaces an earlier one.
+
+    Times are those of `time.monotonic()`. `output_tokens` counts what has come by `last_token_at`.
+    """
+
+    request_id: int
+    arrived_at: float
+    prompt_tokens: int
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    output_tokens: int = 0
+    is_finished: bool = False
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.first_token_at is None and not self.is_finished
+
+    @property
+    def is_running(self) -> bool:
+        return self.first_token_at is not None and not self.is_finished
+
+    def ttft_seconds(self, now: float) -> float:
+        """Arrival to first token; for one that still waits, the wait that it has already."""
+        return max(0.0, (now if self.first_token_at is None else self.first_token_at) - self.arrived_at)
+
+    def tpot_seconds(self, now: float) -> float | None:
+        """(Last token − first token) / (tokens − 1); None where no second token has come.
+
+        A running request whose next token is late counts with the time it has waited for it already.
+        """
+        if self.first_token_at is None or self.last_token_at is None or self.output_tokens < 2:
+            return None
+        so_far = (self.last_token_at - self.first_token_at) / (self.output_tokens - 1)
+        if self.is_finished:
+            return so_far
+        return max(so_far, (now - self.first_token_at) / self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkTotals:
+    """What the workers have computed since they were first counted; seconds are those of steps, rests left out."""
+
+    prefill_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_tokens: int = 0
+    decode_steps: int = 0
+    decode_seconds: float = 0.0
+
+    def since(self, earlier: WorkTotals) -> WorkTotals:
+        return WorkTotals(
+            self.prefill_tokens - earlier.prefill_tokens,
+            self.prefill_seconds - earlier.prefill_seconds,
+            self.decode_tokens - earlier.decode_tokens,
+            self.decode_steps - earlier.decode_steps,
+            self.decode_seconds - earlier.decode_seconds,
+        )

@@ -1,0 +1,95 @@
+"""How fast each phase is at each split, measured with the other phase busy. Plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from engine.allocation import Phase, SMAllocation
+
+
+class Speeds(NamedTuple):
+    """Relative to the whole chip: 1.0 is a phase that has it for itself."""
+
+    prefill: float
+    decode: float
+
+    def of(self, phase: Phase) -> float:
+        return self.prefill if phase is Phase.PREFILL else self.decode
+
+
+class Profile:
+    """Speeds at the splits that were measured; between two shares it goes straight, below the smallest to zero.
+
+    `stretches_steps`: a smaller share makes each step slower, as a part of a GPU's SMs does. Otherwise steps keep their
+    length and the worker rests between them, as it does with the splitter `duty`.
+    """
+
+    def __init__(self, speeds: Mapping[SMAllocation, Speeds], *, stretches_steps: bool):
+        for split, measured in speeds.items():
+            if not all(0 < speed <= 1 for speed in measured):
+                raise ValueError(f"The speeds at {split} must be above 0 and at most 1, not {tuple(measured)}.")
+        self.measured = dict(speeds)
+        self.stretches_steps = stretches_steps
+        self._curves = {phase: self._curve(phase) for phase in Phase}
+
+    @classmethod
+    def duty(cls) -> Self:
+        """Speed is proportional to share: what resting after each step does, by its definition."""
+        return cls({}, stretches_steps=False)
+
+    def speeds(self, split: SMAllocation) -> Speeds:
+        return self.measured.get(split) or Speeds(*(self._between(phase, split.share(phase)) for phase in Phase))
+
+    def _curve(self, phase: Phase) -> list[tuple[float, float]]:
+        """(share, speed) from nothing to the whole chip. More SMs never make a phase slower: noise that says so is
+        levelled out."""
+        known = sorted((split.share(phase), speed.of(phase)) for split, speed in self.measured.items())
+        levelled = [(0.0, 0.0)]
+        for share, speed in [*known, (100, 1.0)]:
+            levelled.append((share, max(speed, levelled[-1][1])))
+        return levelled
+
+    def _between(self, phase: Phase, share: float) -> float:
+        for (left, slower), (right, faster) in pairwise(self._curves[phase]):
+            if left <= share <= right and left < right:
+                return slower + (faster - slower) * (share - left) / (right - left)
+        return 1.0
+
+    # ── as a file ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """`{"stretches_steps": true, "splits": [{"prefill": 70, "decode": 30, "prefill_speed": …, "decode_speed": …}]}`
+
+        Raises `ValueError` with one sentence.
+        """
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            speeds = dict(_entries(content["splits"]))
+            return cls(speeds, stretches_steps=bool(content["stretches_steps"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is no profile: {error!r} is missing or of the wrong kind.") from error
+
+    def as_dict(self) -> dict:
+        """What `load` reads."""
+        return {
+            "stretches_steps": self.stretches_steps,
+            "splits": [
+                {
+                    "prefill": split.prefill_percentage,
+                    "decode": split.decode_percentage,
+                    "prefill_speed": speeds.prefill,
+                    "decode_speed": speeds.decode,
+                }
+                for split, speeds in self.measured.items()
+            ],
+        }
+
+
+def _entries(splits: Iterable[Mapping]) -> Iterable[tuple[SMAllocation, Speeds]]:
+    for entry in splits:
+        yield SMAllocation(entry["prefill"], entry["decode"]), Speeds(entry["prefill_speed"], entry["decode_speed"])
