@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from typer import Option
 
+from appliance.control.client import ask
+from appliance.control.messages import AskRotation, AskStatus
 from appliance.instance import Instance
-from appliance.status import as_json, ask_status, show_status
+from appliance.status import show_rotations, show_status
 from engine.config import Mode, ServerArgs, explain
 from engine.errors import CANNOT_START, SemiPDError
 
+ROTATION_SECONDS = 180.0
+REFUSED = 1
 NOT_RUNNING = 3
 """Exit code of commands that found no running appliance; the same as `systemctl status` has."""
 
@@ -101,15 +106,45 @@ def serve(
         serve_in_foreground(settings_from(given))
 
 
+JSON = Annotated[bool, Option("--json", help="As JSON, for programs.")]
+
+
 @app.command()
-def status(json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False) -> None:
+def status(as_json: JSON = False) -> None:
     """Show how the running appliance is."""
     with explained(NOT_RUNNING):
-        answer = ask_status(Instance.of_user())
-        if json:
-            typer.echo(as_json(answer))
+        answer = ask(Instance.of_user(), AskStatus())
+        if as_json:
+            typer.echo(answer.data)
         else:
-            show_status(answer, Console())
+            show_status(json.loads(answer.data), Console())
+
+
+@app.command()
+def rotations(as_json: JSON = False) -> None:
+    """Show the rotations so far, and what became of each."""
+    with explained(NOT_RUNNING):
+        records = json.loads(ask(Instance.of_user(), AskStatus()).data)["rotations"]
+        if as_json:
+            typer.echo(json.dumps(records))
+        else:
+            show_rotations(records, Console())
+
+
+@app.command()
+def rotate(
+    prefill: Annotated[int, Option(help="Prefill's share of the SMs, in percent.")],
+    decode: Annotated[int, Option(help="Decode's share of the SMs, in percent.")],
+    new_group: Annotated[
+        bool, Option("--new-group", help="Replace the processes even if the split is in force.")
+    ] = False,
+    reason: Annotated[str, Option(help="Kept with the rotation.")] = "",
+) -> None:
+    """Move to another split while requests stream."""
+    with explained(NOT_RUNNING):
+        reply = ask(Instance.of_user(), AskRotation(prefill, decode, new_group, reason), ROTATION_SECONDS)
+    typer.echo(reply.sentence)
+    sys.exit(0 if reply.done else REFUSED)
 
 
 def settings_from(given: dict[str, Any]) -> ServerArgs:

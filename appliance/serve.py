@@ -10,6 +10,7 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from appliance.coordinator import SemiPDCoordinator
 from appliance.instance import Instance, Running, publish_keys, require_free_port
 from appliance.rotation import ProcessRotationManager
 from engine.config import Mode, PortArgs, ServerArgs
@@ -79,9 +80,10 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
         say=say,
         on_failure=lambda problem: inbox.put(Failed(problem)),
     )
+    coordinator = SemiPDCoordinator(manager, ports)
     for sign in STOP_SIGNALS:
         signal.signal(sign, lambda *_: inbox.put(Stop()))
-    manager.start_in_background().add_done_callback(inbox.put)
+    coordinator.start_in_background().add_done_callback(inbox.put)
     url = endpoint_url(settings)
     try:
         if _serves(inbox):
@@ -91,7 +93,7 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
                 raise CannotStart(ended.problem)
             say("Draining. Ctrl-C again stops at once.")
     finally:
-        _stop(manager, inbox)
+        _stop(coordinator, inbox)
     say("Stopped.")
 
 
@@ -105,14 +107,14 @@ def _serves(inbox: Inbox) -> bool:
             return False
 
 
-def _stop(manager: ProcessRotationManager, inbox: Inbox) -> None:
+def _stop(coordinator: SemiPDCoordinator, inbox: Inbox) -> None:
     """Drain; another signal meanwhile ends everything at once."""
-    stopping = threading.Thread(target=manager.stop)
+    stopping = threading.Thread(target=coordinator.stop)
     for sign in STOP_SIGNALS:
-        signal.signal(sign, lambda *_: manager.kill())
+        signal.signal(sign, lambda *_: coordinator.kill())
     while not inbox.empty():
         if isinstance(inbox.get(), Stop):
-            manager.kill()
+            coordinator.kill()
     stopping.start()
     stopping.join()
 

@@ -248,6 +248,11 @@ class PortArgs:
         """The scheduler's ZeroMQ socket for the controller."""
         return f"ipc://{self.runtime_dir}/scheduler-controller.sock"
 
+    @property
+    def controller_address(self) -> str:
+        """The controller's ZeroMQ socket for commands and the console."""
+        return f"ipc://{self.runtime_dir}/controller.sock"
+
     def leader_address(self, slot: str) -> str:
         """The ZeroMQ socket of a slot's group leader."""
         return f"ipc://{self.runtime_dir}/leader-{slot}.sock"

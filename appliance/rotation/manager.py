@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from appliance.attention import Attention
 from appliance.engine_processes import EngineProcesses
 from appliance.rotation.history import History, RotationRecord
@@ -34,12 +36,15 @@ from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
 from engine.device.detect import detect_device
 from engine.errors import CannotStart
+from engine.wire.to_controller import Status
 
 READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
 """The first one: a large checkpoint is loaded, and kernels may have to be built."""
 LOOK_SECONDS = 0.05
+ANSWER_SECONDS = 3.0
+"""How long the scheduler may take to say how it is; it answers between two messages."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,7 @@ class Wanted:
 
     record: RotationRecord
     new_group: bool
-    result: Future[bool] = field(default_factory=Future)
+    result: Future[RotationRecord] = field(default_factory=Future)
 
 
 class ProcessRotationManager:
@@ -110,6 +115,13 @@ class ProcessRotationManager:
     ) -> bool:
         """Move to another split. True once it is live; False, with the reason in the status, if it was not made.
 
+        See `rotate`.
+        """
+        return not self.rotate(sm_allocation, reason=reason, new_group=new_group).problem
+
+    def rotate(self, sm_allocation: SMAllocation, *, reason: str = "", new_group: bool = False) -> RotationRecord:
+        """Move to another split and tell what came of it, once the split is live or was given up.
+
         A request made while another is under way waits for its turn. With `new_group` the processes are replaced even
         if the split is in force already.
         """
@@ -117,8 +129,13 @@ class ProcessRotationManager:
 
     @property
     def status(self) -> dict[str, Any]:
-        """Groups with their processes, the split in force, and the rotations, as plain data."""
-        return self._attention.call(self._describe).result()
+        """Groups with their processes, the split in force, requests, pages and rotations, as plain data."""
+        asked = self._attention.call(self._ask_scheduler).result()
+        try:
+            scheduler = asked.result(ANSWER_SECONDS)
+        except TimeoutError:
+            scheduler = None
+        return self._attention.call(partial(self._describe, scheduler)).result()
 
     def stop(self) -> None:
         """Drain, and end every process. May be called again."""
@@ -197,7 +214,7 @@ class ProcessRotationManager:
 
     # ── rotation ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _want(self, allocation: SMAllocation, reason: str, new_group: bool) -> Future[bool]:
+    def _want(self, allocation: SMAllocation, reason: str, new_group: bool) -> Future[RotationRecord]:
         wanted = Wanted(self._history.begin(allocation, reason), new_group)
         self._waiting.append(wanted)
         self._start_next()
@@ -261,12 +278,19 @@ class ProcessRotationManager:
         wanted.record.problem = problem
         if not problem and wanted.record.live_seconds is None:
             wanted.record.live_seconds = time.time() - wanted.record.asked_at
-        wanted.result.set_result(not problem)
+        wanted.result.set_result(wanted.record)
 
     # ── status and end ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _describe(self) -> dict[str, Any]:
+    def _ask_scheduler(self) -> Future[Status]:
+        answer: Future[Status] = Future()
+        self._links.ask_status(answer.set_result)
+        return answer
+
+    def _describe(self, scheduler: Status | None) -> dict[str, Any]:
         return {
+            "splitter": self.settings.splitter,
+            "scheduler": scheduler_fields(scheduler) if scheduler else None,
             "split_in_force": str(self._state.in_force) if self._state.active else None,
             "rotating": self._state.rotating_to is not None,
             "groups": [
@@ -312,3 +336,9 @@ class ProcessRotationManager:
         self._processes.end_all()
         self._links.close()
         self._stopped.set_result(None)
+
+
+def scheduler_fields(status: Status) -> dict[str, Any]:
+    """Messages travel as arrays; people and programs want names."""
+    workers = [msgspec.structs.asdict(worker) for worker in status.workers]
+    return msgspec.structs.asdict(status) | {"workers": workers}

@@ -29,7 +29,7 @@ def test_it_answers(appliance: Appliance) -> None:
 
 
 def test_the_phases_have_different_green_partitions_that_make_up_the_chip(appliance: Appliance) -> None:
-    active = [worker for worker in appliance.status["workers"] if worker["is_active"]]
+    active = [worker for worker in appliance.status["scheduler"]["workers"] if worker["is_active"]]
     assert sorted(worker["phases"] for worker in active) == [["decode"], ["prefill"]]
     assert {worker["splitter"] for worker in active} == {"green"}
     assert sum(worker["sm_count"] for worker in active) == sm_count()

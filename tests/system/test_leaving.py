@@ -99,6 +99,8 @@ def test_a_killed_worker_loses_no_answer(appliance: Appliance, victim: str) -> N
 def worker_pid(appliance: Appliance, phase: str) -> int:
     """The process that serves a phase now."""
     (pid,) = [
-        worker["pid"] for worker in appliance.status["workers"] if worker["is_active"] and phase in worker["phases"]
+        worker["pid"]
+        for worker in appliance.status["scheduler"]["workers"]
+        if worker["is_active"] and phase in worker["phases"]
     ]
     return pid
