@@ -24,6 +24,9 @@ SHAPE = {
     "head_dim": 20,
     "tie_word_embeddings": False,
 }
+PAGE_BYTES = 2 * 16 * SHAPE["num_hidden_layers"] * SHAPE["num_key_value_heads"] * SHAPE["head_dim"] * 4
+SMALL_POOL_BYTES = 50 * PAGE_BYTES
+"""Two of the longest requests fill it."""
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +61,22 @@ def greedy(model: torch.nn.Module, prompt: list[int]) -> list[int]:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("mode", ["semi_pd", "colocated"])
+@pytest.mark.parametrize(
+    ("mode", "kv_bytes"),
+    [("semi_pd", None), ("colocated", None), ("semi_pd", SMALL_POOL_BYTES)],
+    ids=["two workers", "colocated", "under preemption"],
+)
 def test_the_tokens_are_those_of_transformers(
-    mode: str, checkpoint: Path, prompts: list[list[int]], expected: list[list[int]], tmp_path: Path
+    mode: str,
+    kv_bytes: int | None,
+    checkpoint: Path,
+    prompts: list[list[int]],
+    expected: list[list[int]],
+    tmp_path: Path,
 ) -> None:
     options = ["--model", str(checkpoint), "--mode", mode, "--prefill-token-budget", str(CHUNK_TOKENS)]
+    if kv_bytes:
+        options += ["--kv-memory-bytes", str(kv_bytes)]
     with running_appliance(tmp_path, *options) as appliance:
 
         def ask(prompt: list[int]) -> list[int]:
@@ -79,4 +93,5 @@ def test_the_tokens_are_those_of_transformers(
         with ThreadPoolExecutor(CONCURRENCY) as clients:
             answers = list(clients.map(ask, prompts))
         assert answers == expected
+        assert bool(kv_bytes) == bool(appliance.status["scheduler"]["preemptions"])
         assert appliance.pages_in_use == 0
