@@ -1,7 +1,7 @@
 """Who holds which pages. The only place where pages are given and taken back; no I/O, no clock, no torch.
 
 All or nothing for a request, any free page serves any request (so nothing fragments), and every change goes through the
-ledger, from which another allocator can start where this one stopped.
+ledger, so that it says at every instant who holds what. An allocator starts with the pages that are free there.
 """
 
 from __future__ import annotations

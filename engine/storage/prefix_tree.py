@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """`page` holds the K and V of the tokens `key`."""
+    """`page` holds the K and V of the tokens `key`. A first page knows the `salt` of its tree; a root has no page."""
 
     page: int
     parent: Node | None
     key: tuple[int, ...]
+    salt: str | None = None
     children: dict[tuple[int, ...], Node] = field(default_factory=dict)
 
 
@@ -58,12 +59,15 @@ class PrefixTree:
         Where another page holds the same content already, that one is kept and what lies below is not learnt: it is
         read by somebody who does not read the page above it.
         """
+        if len(token_ids) < self._page_size:
+            return []
         node = self._roots.setdefault(salt, Node(page=0, parent=None, key=()))
         new: list[int] = []
         for key, page in zip(self._keys(token_ids, len(token_ids)), pages, strict=False):
             child = node.children.get(key)
             if child is None:
-                child = node.children[key] = self._nodes[page] = Node(page, node, key)
+                is_first = node.parent is None
+                child = node.children[key] = self._nodes[page] = Node(page, node, key, salt if is_first else None)
                 new.append(page)
             elif child.page != page:
                 break
@@ -88,6 +92,8 @@ class PrefixTree:
             assert node.parent is not None
             assert not node.children, "a page below an unread one is still there"
             del node.parent.children[node.key]
+            if node.salt is not None and not node.parent.children:
+                del self._roots[node.salt]
         return evicted
 
     def _keys(self, token_ids: Sequence[int], end: int) -> Iterable[tuple[int, ...]]:
