@@ -39,6 +39,7 @@ class Links:
         self._scheduler = self._connect(ports.control_address, told.FROM_SCHEDULER)
         self._leaders = {slot: self._connect(ports.leader_address(slot), told.FROM_LEADER) for slot in SLOTS}
         self._status_wanted: list[Callable[[told.Status], None]] = []
+        self._load_wanted: list[Callable[[told.LoadReport], None]] = []
         self.pids: dict[int, tuple[int, ...]] = {}
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -73,6 +74,11 @@ class Links:
         self._status_wanted.append(answer)
         self._to_scheduler(to_scheduler.AskStatus())
 
+    def ask_load(self, answer: Callable[[told.LoadReport], None]) -> None:
+        """Call `answer` with how far requests have come."""
+        self._load_wanted.append(answer)
+        self._to_scheduler(to_scheduler.AskLoad())
+
     def close(self) -> None:
         for socket in (self._scheduler, *self._leaders.values()):
             self._attention.forget(socket)
@@ -103,6 +109,10 @@ class Links:
                 for answer in self._status_wanted:
                     answer(message)
                 self._status_wanted.clear()
+            case told.LoadReport():
+                for answer in self._load_wanted:
+                    answer(message)
+                self._load_wanted.clear()
 
     # ── plumbing ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -36,7 +36,7 @@ from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
 from engine.device.detect import detect_device
 from engine.errors import CannotStart
-from engine.wire.to_controller import Status
+from engine.wire.to_controller import LoadReport, Status
 
 READY_SECONDS = 60.0
 """How long a group may take to be ready."""
@@ -126,6 +126,22 @@ class ProcessRotationManager:
         if the split is in force already.
         """
         return self._attention.call(partial(self._want, sm_allocation, reason, new_group)).result().result()
+
+    @property
+    def allocation_in_force(self) -> SMAllocation | None:
+        """The split in force; None while no group serves."""
+        return self._attention.call(lambda: self._state.in_force if self._state.active else None).result()
+
+    def watch_load(self, seconds: float, on_report: Callable[[LoadReport], None]) -> None:
+        """Have `on_report` told how far requests have come, every so many seconds; in the manager's thread."""
+
+        def ask() -> None:
+            if not self._state.is_stopping:
+                if self._started.done():
+                    self._links.ask_load(on_report)
+                self._attention.after(seconds, ask)
+
+        self._attention.call(ask)
 
     @property
     def status(self) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class LiveRequest:
     prefiller: Worker | None = None
     lane: Worker | None = None
     is_leaving: bool = False
+    first_token_at: float | None = None
+    last_token_at: float | None = None
     token_ids: list[int] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ class LoadTable:
             os.close(descriptor)
 
     def publish(self, snapshot: LoadSnapshot) -> None:
-        """Replace what readers see. Numbers that do not only grow must be from 0 to 2³² − 1, key ids at most 12 bytes long."""
+        """Replace what readers see. Numbers must fit their part of `_NUMBERS`; key ids have at most 12 bytes."""
         content = _pack(snapshot)
         odd = self._words[_SEQUENCE_WORD] | 1  # it is odd already where a former writer died while writing
         self._words[_SEQUENCE_WORD] = odd

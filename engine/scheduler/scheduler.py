@@ -6,7 +6,9 @@ sockets, tests and simulations feed it by hand.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 
 from engine.allocation import Phase
 from engine.request import Request, RequestState
@@ -18,8 +20,9 @@ from engine.scheduler.live_request import Exit, LiveRequest
 from engine.scheduler.outbox import Channel, Outbox
 from engine.scheduler.phase_work import PhaseWork
 from engine.scheduler.prefill import PrefillQueue
+from engine.scheduler.progress import Progress
 from engine.storage.allocator import PageAllocator
-from engine.wire.to_controller import Activated, GroupIdle, GroupLost, GroupReady, Status
+from engine.wire.to_controller import Activated, GroupIdle, GroupLost, GroupReady, LoadReport, Status
 from engine.wire.to_gateway import Accepted, Refused
 from engine.wire.to_scheduler import DecodeReport, PrefillReport, Token, WorkerReady
 from engine.wire.to_worker import Drain, PrefillOrder
@@ -28,7 +31,7 @@ from engine.wire.to_worker import Drain, PrefillOrder
 class Scheduler:
     """All live requests, their pages, and the workers that compute them."""
 
-    def __init__(self, limits: Limits, allocator: PageAllocator):
+    def __init__(self, limits: Limits, allocator: PageAllocator, clock: Callable[[], float] = time.monotonic):
         self.limits = limits
         self.allocator = allocator
         self.groups = Groups()
@@ -37,6 +40,7 @@ class Scheduler:
         self.prefill = PrefillQueue(limits, allocator)
         self.decode = DecodeBatch(limits, allocator)
         self.live_by_key: Counter[str] = Counter()
+        self.progress = Progress(clock)
         self.preemptions = 0
         self.work = {phase: PhaseWork() for phase in Phase}
         self._admitted = 0
@@ -88,7 +92,7 @@ class Scheduler:
         """A chunk's K and V are committed; a finished prompt moves on to decode."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds)
-        self.work[Phase.PREFILL].did_step(report.seconds)
+        self.work[Phase.PREFILL].did_step(report.seconds, report.token_count)
         order = worker.in_flight.pop(report.sequence)
         first_tokens = {token.request_id: token for token in report.tokens}
         for chunk in order.chunks:
@@ -104,7 +108,7 @@ class Scheduler:
         """Pass on the tokens of a step; give back the pages of those that have left."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds)
-        self.work[Phase.DECODE].did_step(report.seconds)
+        self.work[Phase.DECODE].did_step(report.seconds, len(report.tokens))
         for token in report.tokens:
             live = self.live.get(token.request_id)
             if live is not None:
@@ -180,6 +184,10 @@ class Scheduler:
             workers=self.groups.statuses(),
         )
 
+    def load_report(self) -> LoadReport:
+        """How far requests have come since the last report."""
+        return self.progress.take_report(self.live.values(), self.work)
+
     # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def plan(self) -> None:
@@ -249,6 +257,7 @@ class Scheduler:
         if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
             return
         live.append(token.token_id)
+        self.progress.token(live)
         self.prefill.waiting.charge(live.request.key_id, output_tokens=1)
         self.outbox.put_token(live.gateway, token)
         if token.finish is not None:
@@ -277,6 +286,7 @@ class Scheduler:
 
     def _forget(self, live: LiveRequest) -> None:
         live.state = RequestState.FINISHED
+        self.progress.ended(live, is_finished=live.exit is Exit.FINISHED)
         del self.live[live.id]
         self.live_by_key[live.request.key_id] -= 1
         if not self.live_by_key[live.request.key_id]:

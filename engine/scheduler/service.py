@@ -22,6 +22,7 @@ from engine.wire.to_scheduler import (
     FROM_GATEWAY,
     FROM_WORKER,
     Activate,
+    AskLoad,
     AskStatus,
     Cancel,
     DecodeReport,
@@ -122,7 +123,7 @@ class SchedulerService:
                 case Drained():
                     self._scheduler.worker_drained(peer)
 
-    def _from_controller(self, peer: bytes, message: Watch | Activate | Retire | AskStatus) -> None:
+    def _from_controller(self, peer: bytes, message: Watch | Activate | Retire | AskStatus | AskLoad) -> None:
         match message:
             case Watch():
                 self._scheduler.watch(peer)
@@ -132,6 +133,9 @@ class SchedulerService:
             case Retire(epoch):
                 self._log.info("retire", epoch=epoch)
                 self._scheduler.retire(epoch)
+            case AskLoad():
+                report = self._scheduler.load_report()
+                self._scheduler.outbox.put(Channel.CONTROLLER, peer, report)
             case AskStatus():
                 self._scheduler.outbox.put(Channel.CONTROLLER, peer, self._scheduler.status)
 

@@ -61,6 +61,33 @@ class Status(Message, frozen=True):
     workers: tuple[WorkerStatus, ...]
 
 
+class RequestProgress(Message, frozen=True):
+    """A request as far as it has come. Times are those of `time.monotonic()`."""
+
+    request_id: int
+    arrived_at: float
+    prompt_tokens: int
+    first_token_at: float | None
+    last_token_at: float | None
+    output_tokens: int
+    is_finished: bool
+
+
+class LoadReport(Message, frozen=True):
+    """All live requests and those that ended since the last report; what workers computed since the scheduler began.
+
+    Seconds are those of steps, rests left out.
+    """
+
+    requests: tuple[RequestProgress, ...]
+    cancelled: tuple[int, ...]
+    prefill_tokens: int
+    prefill_seconds: float
+    decode_tokens: int
+    decode_steps: int
+    decode_seconds: float
+
+
 # ── from leaders ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -87,7 +114,7 @@ class SparesReady(Message, frozen=True):
     pids: tuple[int, ...]
 
 
-FROM_SCHEDULER: Codec[Activated | GroupReady | GroupIdle | GroupLost | Status] = Codec(
-    Activated | GroupReady | GroupIdle | GroupLost | Status
+FROM_SCHEDULER: Codec[Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport] = Codec(
+    Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport
 )
 FROM_LEADER: Codec[GroupStarted | GroupGone | SparesReady] = Codec(GroupStarted | GroupGone | SparesReady)

@@ -119,8 +119,14 @@ class AskStatus(Message, frozen=True):
     """Answered by `Status`."""
 
 
+class AskLoad(Message, frozen=True):
+    """Answered by `LoadReport`; one peer asks, since what has ended is reported once."""
+
+
 FROM_GATEWAY: Codec[GatewayHello | Submit | Cancel] = Codec(GatewayHello | Submit | Cancel)
 FROM_WORKER: Codec[WorkerReady | PrefillReport | DecodeReport | Drained] = Codec(
     WorkerReady | PrefillReport | DecodeReport | Drained
 )
-FROM_CONTROLLER: Codec[Watch | Activate | Retire | AskStatus] = Codec(Watch | Activate | Retire | AskStatus)
+FROM_CONTROLLER: Codec[Watch | Activate | Retire | AskStatus | AskLoad] = Codec(
+    Watch | Activate | Retire | AskStatus | AskLoad
+)

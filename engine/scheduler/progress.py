@@ -1,0 +1,58 @@
+"""How far requests have come and what the workers have computed: what the SLO policy is told of the load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from engine.allocation import Phase
+from engine.scheduler.live_request import LiveRequest
+from engine.scheduler.phase_work import PhaseWork
+from engine.wire.to_controller import LoadReport, RequestProgress
+
+
+class Progress:
+    """`clock` is `time.monotonic`, in which gateways give the time of arrival."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._ended: list[RequestProgress] = []
+        self._cancelled: list[int] = []
+
+    def token(self, live: LiveRequest) -> None:
+        """One more token has gone out."""
+        live.last_token_at = self._clock()
+        live.first_token_at = live.first_token_at or live.last_token_at
+
+    def ended(self, live: LiveRequest, is_finished: bool) -> None:
+        """It is finished, or nobody wanted the rest."""
+        if is_finished:
+            self._ended.append(progress_of(live, is_finished=True))
+        else:
+            self._cancelled.append(live.id)
+
+    def take_report(self, live: Iterable[LiveRequest], work: Mapping[Phase, PhaseWork]) -> LoadReport:
+        """Everybody who is live, and who has ended since the last report."""
+        ended, self._ended = self._ended, []
+        cancelled, self._cancelled = self._cancelled, []
+        prefill, decode = work[Phase.PREFILL], work[Phase.DECODE]
+        return LoadReport(
+            requests=(*ended, *(progress_of(one, is_finished=False) for one in live)),
+            cancelled=tuple(cancelled),
+            prefill_tokens=prefill.tokens,
+            prefill_seconds=prefill.seconds,
+            decode_tokens=decode.tokens,
+            decode_steps=decode.steps,
+            decode_seconds=decode.seconds,
+        )
+
+
+def progress_of(live: LiveRequest, is_finished: bool) -> RequestProgress:
+    return RequestProgress(
+        request_id=live.id,
+        arrived_at=live.request.received_at,
+        prompt_tokens=len(live.request.prompt_ids),
+        first_token_at=live.first_token_at,
+        last_token_at=live.last_token_at,
+        output_tokens=len(live.output_ids),
+        is_finished=is_finished,
+    )
