@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from typer import Option
+from typer import Argument, Option
 
 from appliance.control.client import ask
-from appliance.control.messages import AskRotation, AskStatus
+from appliance.control.messages import AskDecisions, AskRotation, AskStatus, Command, SetMode, SetTarget
 from appliance.instance import Instance
-from appliance.status import show_rotations, show_status
+from appliance.status import clock, show_rotations, show_status
 from engine.config import Mode, ServerArgs, explain
 from engine.errors import CANNOT_START, SemiPDError
 
@@ -73,6 +73,9 @@ def serve(
     prefill_token_budget: Annotated[int | None, Option(help="Prompt tokens of one prefill step.")] = None,
     gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
     max_requests_per_key: Annotated[int | None, Option(help="Requests of one API key in progress at once.")] = None,
+    ttft_target_ms: Annotated[float | None, Option(help="Target of the time to the first token.")] = None,
+    tpot_target_ms: Annotated[float | None, Option(help="Target of the time a token.")] = None,
+    policy: Annotated[str | None, Option(help="auto, hold or manual: who moves the split.")] = None,
     log_level: Annotated[str | None, Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
 ) -> None:
     """Serve in the foreground until Ctrl-C."""
@@ -100,6 +103,9 @@ def serve(
         "prefill_token_budget": prefill_token_budget,
         "gateway_workers": gateway_workers,
         "max_requests_per_key": max_requests_per_key,
+        "ttft_target_ms": ttft_target_ms,
+        "tpot_target_ms": tpot_target_ms,
+        "policy": policy,
         "log_level": log_level,
     }
     with explained():
@@ -143,6 +149,40 @@ def rotate(
     """Move to another split while requests stream."""
     with explained(NOT_RUNNING):
         reply = ask(Instance.of_user(), AskRotation(prefill, decode, new_group, reason), ROTATION_SECONDS)
+    typer.echo(reply.sentence)
+    sys.exit(0 if reply.done else REFUSED)
+
+
+@app.command()
+def decisions(as_json: JSON = False, limit: Annotated[int, Option(help="How many, at most.")] = 20) -> None:
+    """Show what the SLO policy has decided, and what came of it."""
+    with explained(NOT_RUNNING):
+        records = json.loads(ask(Instance.of_user(), AskDecisions(limit)).data)
+    if as_json:
+        typer.echo(json.dumps(records))
+    for record in [] if as_json else records:
+        typer.echo(f"{clock(record['decided_at'])}  {record['sentence']}")
+
+
+@app.command()
+def slo(
+    ttft_ms: Annotated[float, Option(help="Target of the time to the first token.")],
+    tpot_ms: Annotated[float, Option(help="Target of the time a token.")],
+) -> None:
+    """Set the SLO targets of the running appliance."""
+    tell(SetTarget(ttft_ms, tpot_ms))
+
+
+@app.command()
+def policy(mode: Annotated[str, Argument(help="auto, hold or manual.")]) -> None:
+    """Let the policy move the split, only say what it would do, or leave the split to you."""
+    tell(SetMode(mode))
+
+
+def tell(command: Command) -> None:
+    """Have something done, and say what was done."""
+    with explained(NOT_RUNNING):
+        reply = ask(Instance.of_user(), command)
     typer.echo(reply.sentence)
     sys.exit(0 if reply.done else REFUSED)
 

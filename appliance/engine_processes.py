@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 from appliance.attention import Attention
@@ -63,7 +64,7 @@ class EngineProcesses:
     @property
     def is_endpoint_ready(self) -> bool:
         """True once a client would be served."""
-        connection = HTTPConnection(self._settings.host, self._settings.port, timeout=1.0)
+        connection = self._connection()
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == HTTPStatus.OK
@@ -71,6 +72,16 @@ class EngineProcesses:
             return False
         finally:
             connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        """To our own endpoint, whoever its certificate is made out to."""
+        host, port = self._settings.host, self._settings.port
+        if self._settings.url_scheme == "http":
+            return HTTPConnection(host, port, timeout=1.0)
+        unverified = ssl.create_default_context()
+        unverified.check_hostname = False
+        unverified.verify_mode = ssl.CERT_NONE
+        return HTTPSConnection(host, port, timeout=1.0, context=unverified)
 
     def _start(self, name: str, module: str, *arguments: str, **environment: str) -> None:
         child = self._supervisor.start(name, module, str(self._ports.runtime_dir), *arguments, **environment)

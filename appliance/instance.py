@@ -89,8 +89,10 @@ class Instance:
 def publish_keys(ports: PortArgs, keys: list[str]) -> None:
     """Give the gateways the keys that are valid, as SHA-256."""
     lines = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
-    ports.keys_path.touch(mode=0o600)
-    ports.keys_path.write_text("".join(f"{line}\n" for line in lines))
+    draft = ports.keys_path.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_text("".join(f"{line}\n" for line in lines))
+    draft.rename(ports.keys_path)
 
 
 def require_free_port(host: str, port: int) -> None:

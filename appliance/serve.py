@@ -10,10 +10,11 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from appliance.coordinator import SemiPDCoordinator
+from appliance.coordinator import SemiPDCoordinator, create_semi_pd_coordinator
 from appliance.instance import Instance, Running, publish_keys, require_free_port
-from appliance.rotation import ProcessRotationManager
-from engine.config import Mode, PortArgs, ServerArgs
+from appliance.slo import Mode
+from engine.config import Mode as ServingMode
+from engine.config import PortArgs, ServerArgs
 from engine.device.detect import detect_device
 from engine.errors import CannotStart
 
@@ -72,15 +73,21 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
     inbox: Inbox = queue.SimpleQueue()
     api_key = instance.api_key()
     publish_keys(ports, [api_key])
-    manager = ProcessRotationManager(
+    coordinator = create_semi_pd_coordinator(
         settings,
         ports,
-        settings.allocation,
+        settings.prefill_sm_percentage,
+        settings.decode_sm_percentage,
+        settings.ttft_target_ms,
+        settings.tpot_target_ms,
+        window_size_seconds=settings.window_size_seconds,
+        adjustment_cooldown_seconds=settings.adjustment_cooldown_seconds,
+        min_confidence_threshold=settings.min_confidence_threshold,
+        mode=Mode(settings.policy),
         log_dir=instance.log_dir,
         say=say,
         on_failure=lambda problem: inbox.put(Failed(problem)),
     )
-    coordinator = SemiPDCoordinator(manager, ports)
     for sign in STOP_SIGNALS:
         signal.signal(sign, lambda *_: inbox.put(Stop()))
     coordinator.start_in_background().add_done_callback(inbox.put)
@@ -121,13 +128,13 @@ def _stop(coordinator: SemiPDCoordinator, inbox: Inbox) -> None:
 
 def endpoint_url(settings: ServerArgs) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
+    return f"{settings.url_scheme}://{host}:{settings.port}"
 
 
 def describe(settings: ServerArgs) -> str:
     """The device and how the phases share it."""
     device = "GPU" if settings.device == "cuda" else "CPU"
-    if settings.mode is Mode.COLOCATED:
+    if settings.mode is ServingMode.COLOCATED:
         return f"{device}, one worker for both phases"
     shares = f"prefill {settings.prefill_sm_percentage} %, decode {settings.decode_sm_percentage} %"
     return f"{device}: {shares}, splitter {settings.splitter}"

@@ -42,8 +42,13 @@ def show_rotations(rotations: list[dict[str, Any]], console: Console) -> None:
     for record in rotations:
         durations = (record["ready_seconds"], record["live_seconds"], record["old_gone_seconds"])
         table.add_row(
-            time.strftime("%F %T", time.localtime(record["asked_at"])),
+            clock(record["asked_at"]),
             record["sentence"],
             *("–" if seconds is None else f"{seconds:.2f} s" for seconds in durations),
         )
     console.print(table if rotations else "There was no rotation yet.")
+
+
+def clock(seconds: float) -> str:
+    """A time since the epoch as a person reads it."""
+    return time.strftime("%F %T", time.localtime(seconds))

@@ -122,6 +122,13 @@ def draw(mix: Mix, rate: float, seconds: float, seed: int) -> list[Arrival]:
     return arrivals
 
 
+def draw_together(mix: Mix, count: int, seed: int) -> list[Arrival]:
+    """So many requests at time 0, in as many equal parts, one after the other, as the mix has."""
+    lengths = Random(f"{seed}/lengths")
+    parts = [mix.lengths_at(number, count) for number in range(count)]
+    return [Arrival(0.0, part.input.draw(lengths), part.output.draw(lengths)) for part in parts]
+
+
 def poisson_times(rate: float, random: Random) -> Iterator[float]:
     """Moments of arrival, without end."""
     at_seconds = 0.0

@@ -92,6 +92,13 @@ class ServerArgs(BaseSettings):
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
     max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
 
+    ttft_target_ms: float = Field(default=500.0, gt=0)
+    tpot_target_ms: float = Field(default=50.0, gt=0)
+    policy: Literal["auto", "hold", "manual"] = "auto"
+    window_size_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
+    adjustment_cooldown_seconds: float = Field(default=60.0, ge=0.0)
+    min_confidence_threshold: float = Field(default=0.7, ge=0.0, le=1.0)
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("model_path")

@@ -38,6 +38,9 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     `logit_bias`: token id → what is added to its logit; ids outside the vocabulary are ignored.
     `logprobs`: how many of the likeliest tokens to report beside each token's own log-probability. 0 is only its own,
     None nothing. They are the model's, before anything that is asked for here changed its logits.
+    `grammar`: the output is text of it (`engine.grammar.grammars.packed`), tokens that lead out of it cannot be drawn,
+    and the end comes where it is complete. It goes with the model's end tokens among the stop tokens, and without
+    `min_tokens`.
     """
 
     max_tokens: int
@@ -53,11 +56,17 @@ class SamplingParams(msgspec.Struct, frozen=True, omit_defaults=True):
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = {}
     logprobs: int | None = None
+    grammar: bytes | None = None
+
+    @property
+    def has_penalties(self) -> bool:
+        """True if tokens that came before are more or less likely to come again."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
 
     @property
     def needs_history(self) -> bool:
         """True if the next token's choice depends on which tokens came before."""
-        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)
+        return self.has_penalties or self.grammar is not None
 
     def finish_reason(self, token_id: int, index: int) -> FinishReason | None:
         """Why a request ends with `token_id` as its output number `index` (from 0), or None if it goes on.

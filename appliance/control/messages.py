@@ -18,6 +18,25 @@ class AskRotation(Message, frozen=True):
     reason: str = ""
 
 
+class AskDecisions(Message, frozen=True):
+    """The policy's latest decisions, each with its sentence and what came of it."""
+
+    limit: int = 100
+
+
+class SetTarget(Message, frozen=True):
+    """New SLO targets, in milliseconds; for the 95th percentile of both."""
+
+    ttft_ms: float
+    tpot_ms: float
+
+
+class SetMode(Message, frozen=True):
+    """`auto`: the policy moves the split; `hold`: it only says what it would do; `manual`: it keeps quiet."""
+
+    mode: str
+
+
 class Reply(Message, frozen=True):
     """`sentence` says what was done or why not; `data` is JSON."""
 
@@ -26,7 +45,7 @@ class Reply(Message, frozen=True):
     data: str = "{}"
 
 
-Command = AskStatus | AskRotation
+Command = AskStatus | AskRotation | AskDecisions | SetTarget | SetMode
 
 TO_CONTROLLER: Codec[Command] = Codec(Command)
 FROM_CONTROLLER: Codec[Reply] = Codec(Reply)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from engine.allocation import Phase, SMAllocation
 
@@ -68,13 +68,16 @@ class Profile:
         Raises `ValueError` with one sentence.
         """
         try:
-            content = json.loads(path.read_text("utf-8"))
-            speeds = dict(_entries(content["splits"]))
-            return cls(speeds, stretches_steps=bool(content["stretches_steps"]))
+            return cls.of(json.loads(path.read_text("utf-8")))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is no profile: {error!r} is missing or of the wrong kind.") from error
 
-    def as_dict(self) -> dict:
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        return cls(dict(_entries(content["splits"])), stretches_steps=bool(content["stretches_steps"]))
+
+    def as_dict(self) -> dict[str, Any]:
         """What `load` reads."""
         return {
             "stretches_steps": self.stretches_steps,

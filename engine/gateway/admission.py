@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import Overloaded
+from engine.scheduler.admission import too_many_of_key
 from engine.scheduler.load_table import NOT_READY, LoadSnapshot, LoadTable
 
 _NOT_READY_RETRY_SECONDS = 2
@@ -32,8 +33,8 @@ class LoadReader:
             self._table = None
 
 
-def admit(load: LoadSnapshot) -> None:
-    """Raises `Overloaded` where asking the scheduler would be in vain."""
+def admit(load: LoadSnapshot, key_id: str) -> None:
+    """Raises `Overloaded` or `RateLimited` where asking the scheduler would be in vain."""
     if not load.ready:
         raise Overloaded("The engine is not ready yet.", retry_after_seconds=_NOT_READY_RETRY_SECONDS)
     # With a limit of 0 nothing may wait, but what starts at once is welcome: the scheduler knows.
@@ -42,3 +43,6 @@ def admit(load: LoadSnapshot) -> None:
             f"{load.waiting} requests are waiting already, which is the limit.",
             retry_after_seconds=_QUEUE_FULL_RETRY_SECONDS,
         )
+    live_of_key = load.live_by_key.get(key_id, 0)
+    if load.key_limit and live_of_key >= load.key_limit:
+        raise too_many_of_key(live_of_key)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import NamedTuple, Self
 
+from engine.gateway.batch import Batch
 from engine.gateway.detokenizer import Detokenizer
 from engine.gateway.generation import Generation
 from engine.gateway.stop_strings import StopStrings
@@ -13,11 +14,22 @@ from engine.wire.to_scheduler import Token
 
 
 class Delta(NamedTuple):
-    """What arrived together: the text that may be shown now, how many tokens it took, and the reason if it ends."""
+    """What arrived together for one choice: text that may be shown now, the tokens it took, the reason if it ends."""
 
+    choice: int
     text: str
-    token_count: int
+    tokens: list[Token]
     finish_reason: FinishReason | None
+
+    @classmethod
+    def joined(cls, deltas: Sequence[Self]) -> Self:
+        """All deltas of one choice as one."""
+        tokens = [token for delta in deltas for token in delta.tokens]
+        return cls(deltas[0].choice, "".join(delta.text for delta in deltas), tokens, deltas[-1].finish_reason)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token.token_id for token in self.tokens]
 
 
 class AnswerText:
@@ -46,14 +58,39 @@ class AnswerText:
         return text
 
 
-async def deltas(generation: Generation, answer: AnswerText) -> AsyncIterator[Delta]:
-    """One delta for all tokens that arrived since the last, so that a slow client costs less, not more."""
-    while answer.finish_reason is None:
-        before = answer.token_count
-        text = ""
-        for token in await generation.next_tokens():
-            text += answer.feed(token)
-            if answer.finish_reason is not None:
-                generation.close()  # before the client hears of it: after a stop string the engine still computes
+class Choice:
+    """One answer of a request: its generation, and the text that it becomes."""
+
+    def __init__(self, index: int, generation: Generation, text: AnswerText):
+        self.index = index
+        self.generation = generation
+        self.text = text
+
+    @property
+    def is_complete(self) -> bool:
+        return self.text.finish_reason is not None
+
+    def read(self) -> Delta | None:
+        """One delta for all tokens that came since the last, if any. Raises `RequestError` or `ClientLeft`."""
+        shown, read = "", list[Token]()
+        for token in self.generation.unread_tokens():
+            shown += self.text.feed(token)
+            read.append(token)
+            if self.is_complete:
+                self.generation.close()  # before the client hears of it: after a stop string the engine still computes
                 break
-        yield Delta(text, answer.token_count - before, answer.finish_reason)
+        return Delta(self.index, shown, read, self.text.finish_reason) if read else None
+
+
+async def deltas(batch: Batch, choices: Iterable[Choice]) -> AsyncIterator[Delta]:
+    """The deltas of all choices as they come. What comes while one is being sent is one delta a choice: a slow
+    client costs less, not more.
+    """
+    open_choices = list(choices)
+    while open_choices:
+        await batch.news()
+        for choice in open_choices:
+            delta = choice.read()
+            if delta is not None:
+                yield delta
+        open_choices = [choice for choice in open_choices if not choice.is_complete]

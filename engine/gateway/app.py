@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,11 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from engine.config import PortArgs
+from engine.gateway.endpoint_kind import ChatKind, TextKind
 from engine.gateway.errors import EXCEPTION_HANDLERS
 from engine.gateway.gateway import Gateway
-from engine.gateway.generation_endpoint import CHAT, TEXT, GenerationEndpoint
+from engine.gateway.generation_endpoint import GenerationEndpoint
+from engine.gateway.openapi import document
 from engine.gateway.request_id import RequestIdMiddleware
-from engine.gateway.responses import JSON, ModelCard, ModelList
+from engine.gateway.responses import JSON
+from engine.gateway.status_views import StatusViews
+from engine.gateway.token_views import TokenViews
 
 
 def create_app(ports: PortArgs) -> Starlette:
@@ -26,22 +29,14 @@ def create_app(ports: PortArgs) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await gateway.engine.start()
+        await gateway.start()
         try:
             yield
         finally:
-            await gateway.engine.stop()
-            gateway.load_reader.close()
+            await gateway.stop()
 
-    views = _Views(gateway)
     app = Starlette(
-        routes=[
-            Route("/v1/chat/completions", GenerationEndpoint(gateway, CHAT), methods=["POST"]),
-            Route("/v1/completions", GenerationEndpoint(gateway, TEXT), methods=["POST"]),
-            Route("/v1/models", views.models),
-            Route("/health", views.health),
-            Route("/metrics", views.metrics),
-        ],
+        routes=_routes(gateway),
         middleware=[Middleware(RequestIdMiddleware)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
@@ -50,29 +45,25 @@ def create_app(ports: PortArgs) -> Starlette:
     return app
 
 
-class _Views:
-    """The endpoints that only tell. Health and metrics need no key: probes and scrapers have none."""
+def _routes(gateway: Gateway) -> list[Route]:
+    status, tokens = StatusViews(gateway), TokenViews(gateway)
+    return [
+        Route("/v1/chat/completions", GenerationEndpoint(gateway, ChatKind()), methods=["POST"]),
+        Route("/v1/completions", GenerationEndpoint(gateway, TextKind()), methods=["POST"]),
+        Route("/v1/models", status.models),
+        Route("/v1/models/{model:path}", status.model),
+        Route("/v1/loads", status.loads),
+        Route("/v1/health/live", status.alive),
+        Route("/v1/health/ready", status.health),
+        Route("/health", status.health),
+        Route("/metrics", status.metrics),
+        Route("/version", status.version),
+        Route("/server_info", status.server_info),
+        Route("/tokenize", tokens.tokenize, methods=["POST"]),
+        Route("/detokenize", tokens.detokenize, methods=["POST"]),
+        Route("/openapi.json", _openapi),
+    ]
 
-    def __init__(self, gateway: Gateway):
-        self._gateway = gateway
-        self._created = int(time.time())
 
-    async def models(self, request: Request) -> Response:
-        gateway = self._gateway
-        gateway.keys.check(request.headers.get("authorization"))
-        most_tokens = gateway.load.max_model_len or gateway.model.most_tokens
-        return JSON(ModelList([ModelCard(gateway.model.name, self._created, most_tokens)]))
-
-    async def health(self, request: Request) -> Response:
-        load = self._gateway.load
-        body = {
-            "status": "ready" if load.ready else "not ready",
-            "waiting": load.waiting,
-            "running": load.running,
-            "free_pages": load.free_pages,
-            "total_pages": load.total_pages,
-        }
-        return JSON(body, 200 if load.ready else 503)
-
-    async def metrics(self, request: Request) -> Response:
-        return self._gateway.metrics.response(self._gateway.load)
+async def _openapi(request: Request) -> Response:
+    return JSON(document())

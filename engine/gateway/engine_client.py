@@ -59,11 +59,14 @@ class EngineClient:
         self._socket.close(_LINGER_MS)
         self._context.term()
 
-    def submit(self, request: Request) -> Generation:
-        """Hand in a request. Raises `Overloaded` where there is no scheduler to take it."""
+    def submit(self, request: Request, news: asyncio.Event | None = None) -> Generation:
+        """Hand in a request; `news` is set with whatever is heard of it.
+
+        Raises `Overloaded` where there is no scheduler to take it.
+        """
         if not self._send(Submit(request)):
             raise Overloaded("The engine is not ready yet.", retry_after_seconds=_RETRY_SECONDS)
-        generation = Generation(request, forget=self._forget, cancel=self._cancel)
+        generation = Generation(request, forget=self._forget, cancel=self._cancel, news=news)
         self._live[request.request_id] = generation
         return generation
 
@@ -96,13 +99,17 @@ class EngineClient:
 
     async def _receive(self) -> None:
         while True:
-            data = await self._socket.recv()
-            try:
-                self._dispatch(TO_GATEWAY.decode(data))
-            except ProtocolMismatch as error:
-                log.error("%s", error)
-                self._fail_all("The engine speaks another version than the gateway.")
+            self._understand(await self._socket.recv())
+            while self._socket.get(zmq.EVENTS) & zmq.POLLIN:  # one that is behind takes several steps together
+                self._understand(await self._socket.recv(zmq.NOBLOCK))
             await asyncio.sleep(0)  # a message that is there at once would otherwise keep the loop from its other work
+
+    def _understand(self, data: bytes) -> None:
+        try:
+            self._dispatch(TO_GATEWAY.decode(data))
+        except ProtocolMismatch as error:
+            log.error("%s", error)
+            self._fail_all("The engine speaks another version than the gateway.")
 
     def _dispatch(self, message: Accepted | Refused | Tokens | Failed) -> None:
         if isinstance(message, Tokens):

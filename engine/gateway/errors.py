@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +12,8 @@ from starlette.types import ExceptionHandler
 
 from engine.errors import EngineFailure, RequestError, Unauthorized
 from engine.gateway.responses import JSON, ErrorBody, ErrorDetail
+
+_MOST_SHOWN_OF_PATH = 200
 
 
 def error_body(error: RequestError) -> ErrorBody:
@@ -24,6 +29,16 @@ def error_response(error: RequestError) -> Response:
     return JSON(error_body(error), error.status, headers)
 
 
+def closing_answer(status: HTTPStatus, sentence: str) -> bytes:
+    """A whole HTTP answer to what was no request yet; the connection ends with it."""
+    body = msgspec.json.encode(ErrorBody(ErrorDetail(sentence, RequestError.type, None, None)))
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
 async def _request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return error_response(error)
@@ -32,7 +47,7 @@ async def _request_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """What the router says: no such path, or not this method."""
     assert isinstance(error, HTTPException)
-    sentence = f"{error.detail}: {request.method} {request.url.path}."
+    sentence = f"{error.detail}: {request.method} {request.url.path[:_MOST_SHOWN_OF_PATH]}."
     return JSON(
         ErrorBody(ErrorDetail(sentence, RequestError.type, None, None)), error.status_code, dict(error.headers or {})
     )

@@ -2,64 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from engine.errors import RequestError
 from engine.gateway import sse
-from engine.gateway.answer import AnswerText, Delta, deltas
+from engine.gateway.answer import Choice, Delta, deltas
+from engine.gateway.batch import Batch
 from engine.gateway.errors import error_body
-from engine.gateway.generation import ClientLeft, Generation
+from engine.gateway.generation import ClientLeft
 from engine.gateway.metrics import Observation
-from engine.gateway.responses import Body, Replies, Usage, usage
+from engine.gateway.replies import Replies
+from engine.gateway.responses import Body, Usage, usage
 
 
 class Exchange:
-    """A generation, the text it becomes, and the form the client wants it in."""
+    """The choices of a request and the form the client wants them in; an observation for each choice."""
 
-    def __init__(self, generation: Generation, answer: AnswerText, replies: Replies, observation: Observation):
-        self._generation = generation
-        self._answer = answer
+    def __init__(
+        self,
+        batch: Batch,
+        choices: Sequence[Choice],
+        replies: Replies,
+        observations: Sequence[Observation],
+        prompt_tokens: int,
+    ):
+        self._batch = batch
+        self._choices = choices
         self._replies = replies
-        self._observation = observation
+        self._observations = observations
+        self._prompt_tokens = prompt_tokens
 
     async def whole(self) -> Body:
         """The body of an answer that is not streamed. Raises `RequestError` or `ClientLeft`."""
-        text = "".join([delta.text async for delta in self._deltas()])
-        return self._replies.whole(text, self._answer.finish_reason, self._usage)
+        heard: list[list[Delta]] = [[] for _ in self._choices]
+        async for delta in self._deltas():
+            heard[delta.choice].append(delta)
+        return self._replies.whole([Delta.joined(answer) for answer in heard], self._usage)
 
     async def stream(self, out: sse.EventStream, include_usage: bool) -> None:
         """Send the answer as it comes. An engine's failure ends the stream with an error event. Raises `ClientLeft`."""
         await out.open()
         try:
-            async for chunk in self._chunks():
-                await out.write(sse.event(chunk))
+            async for delta in self._deltas():
+                chunk = self._replies.chunk(delta)
+                if chunk is not None:
+                    await out.write(sse.event(chunk))
         except RequestError as error:
             await out.close(sse.event(error_body(error)))
         else:
             await out.close((sse.event(self._replies.usage_chunk(self._usage)) if include_usage else b"") + sse.DONE)
 
-    async def _chunks(self) -> AsyncIterator[Body]:
-        """A chunk a delta; tokens that complete no text are silent, but for the first, which carries the role."""
-        is_first = True
-        async for delta in self._deltas():
-            if is_first or delta.text or delta.finish_reason:
-                yield self._replies.chunk(delta, is_first)
-            is_first = False
-
     async def _deltas(self) -> AsyncIterator[Delta]:
         """Observed: when one is asked for, the one before has been sent."""
         try:
-            async for delta in deltas(self._generation, self._answer):
+            async for delta in deltas(self._batch, self._choices):
                 yield delta
-                self._observation.sent(delta.token_count)
+                observation = self._observations[delta.choice]
+                observation.sent(len(delta.tokens))
+                if delta.finish_reason is not None:
+                    observation.finished(str(delta.finish_reason))
         except ClientLeft:
-            self._observation.finished("abort")
+            self._give_up("abort")
             raise
         except RequestError:
-            self._observation.finished("error")
+            self._give_up("error")
             raise
-        self._observation.finished(str(self._answer.finish_reason))
+
+    def _give_up(self, reason: str) -> None:
+        for choice, observation in zip(self._choices, self._observations, strict=True):
+            if not choice.is_complete:
+                observation.finished(reason)
 
     @property
     def _usage(self) -> Usage:
-        return usage(len(self._generation.request.prompt_ids), self._answer.token_count)
+        return usage(self._prompt_tokens, sum(choice.text.token_count for choice in self._choices))

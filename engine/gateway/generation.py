@@ -20,7 +20,14 @@ class ClientLeft(Exception):
 class Generation:
     """Fed by the engine client, read by one endpoint. Leaving it as a context cancels what is not finished."""
 
-    def __init__(self, request: Request, forget: Callable[[int], None], cancel: Callable[[int], None]):
+    def __init__(
+        self,
+        request: Request,
+        forget: Callable[[int], None],
+        cancel: Callable[[int], None],
+        news: asyncio.Event | None = None,
+    ):
+        """`news` is set whenever there is something to read; several generations may share it."""
         self.request = request
         self.emitted_ids = list(request.emitted_ids)
         self._forget = forget
@@ -29,7 +36,7 @@ class Generation:
         self._problem: RequestError | ClientLeft | None = None
         self._is_accepted = False
         self._is_over = False
-        self._news = asyncio.Event()
+        self._news = news or asyncio.Event()
 
     # ── read by the endpoint ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -42,6 +49,17 @@ class Generation:
         """All tokens that came since the last call, at least one. Raises `RequestError` or `ClientLeft`."""
         while not self._unread:
             await self._wait_for_news()
+        return self.unread_tokens()
+
+    @property
+    def has_news(self) -> bool:
+        """True if tokens, or the reason why no more will come, have not been read."""
+        return bool(self._unread) or self._problem is not None
+
+    def unread_tokens(self) -> list[Token]:
+        """All tokens that came since the last call, if any. Raises `RequestError` or `ClientLeft` in their place."""
+        if not self._unread and self._problem is not None:
+            raise self._problem
         tokens, self._unread = self._unread, []
         return tokens
 

@@ -5,69 +5,65 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HTTPRequest
 from starlette.types import Receive, Scope, Send
 
+from engine.errors import InvalidRequest
 from engine.gateway.admission import admit
-from engine.gateway.answer import AnswerText
+from engine.gateway.answer import AnswerText, Choice
+from engine.gateway.batch import Batch
 from engine.gateway.body import read_body
 from engine.gateway.detokenizer import Detokenizer
+from engine.gateway.endpoint_kind import Kind
 from engine.gateway.exchange import Exchange
 from engine.gateway.gateway import Gateway
-from engine.gateway.generation import ClientLeft, Generation
+from engine.gateway.generation import ClientLeft
+from engine.gateway.generation_schema import MAX_CHOICES, G, GenerationRequest
 from engine.gateway.metrics import Observation
-from engine.gateway.prompt import chat_prompt_ids, text_prompt_ids
-from engine.gateway.responses import JSON, ChatReplies, Replies, TextReplies
-from engine.gateway.sampling import sampling_params
-from engine.gateway.schema import ChatRequest, CompletionRequest, R, parse
-from engine.gateway.served_model import ServedModel
+from engine.gateway.replies import Style
+from engine.gateway.responses import JSON
+from engine.gateway.sampling import SamplingPlan, for_choice
+from engine.gateway.schema import parse
 from engine.gateway.sse import EventStream
 from engine.gateway.stop_strings import StopStrings
 from engine.request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[R]):
-    """What sets the two generation endpoints apart. `default_max_tokens` None: as many as fit."""
+class _Order(NamedTuple, Generic[G]):
+    """A request that was checked. `requests`: for each prompt in turn, one for each of its `n` choices."""
 
-    schema: type[R]
-    prompt_ids: Callable[[R, ServedModel], Awaitable[list[int]]]
-    replies: Callable[[int, str, bool], Replies]
-    default_max_tokens: int | None
+    asked: G
+    prompts: list[list[int]]
+    requests: list[Request]
 
 
-TEXT = Kind(CompletionRequest, text_prompt_ids, TextReplies, default_max_tokens=16)
-CHAT = Kind(ChatRequest, chat_prompt_ids, ChatReplies, default_max_tokens=None)
-
-
-class GenerationEndpoint(Generic[R]):
+class GenerationEndpoint(Generic[G]):
     """A plain ASGI endpoint, so that the client's disconnect can be watched from hand-in to last byte."""
 
-    def __init__(self, gateway: Gateway, kind: Kind[R]):
+    def __init__(self, gateway: Gateway, kind: Kind[G]):
         self._gateway = gateway
         self._kind = kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            asked, request = await self._checked(HTTPRequest(scope, receive))
-            with self._gateway.engine.submit(request) as generation:
-                async with _watched(receive, generation):
-                    await generation.accepted()
-                    exchange = self._exchange(asked, generation)
-                    if asked.stream:
-                        await exchange.stream(EventStream(send), asked.stream_options.include_usage)
+            order = await self._checked(HTTPRequest(scope, receive))
+            with Batch.submit(self._gateway.engine, order.requests) as batch:
+                async with _watched(receive, batch):
+                    await batch.accepted()
+                    exchange = self._exchange(order, batch)
+                    if order.asked.stream:
+                        await exchange.stream(EventStream(send), order.asked.stream_options.include_usage)
                     else:
                         await JSON(await exchange.whole())(scope, receive, send)
         except (ClientLeft, ClientDisconnect):
-            pass  # nobody is there to be answered, and leaving the context has cancelled the request
+            pass  # nobody is there to be answered, and leaving the context has cancelled the requests
 
-    async def _checked(self, http: HTTPRequest) -> tuple[R, Request]:
+    async def _checked(self, http: HTTPRequest) -> _Order[G]:
         """What was asked, and what to hand in for it; cheap checks come first. Raises `RequestError`."""
         gateway, model = self._gateway, self._gateway.model
         key_id = gateway.keys.check(http.headers.get("authorization"))
@@ -76,36 +72,72 @@ class GenerationEndpoint(Generic[R]):
         asked = parse(self._kind.schema, body)
         model.check_name(asked.model)
         load = gateway.load
-        admit(load)
-        prompt_ids = await self._kind.prompt_ids(asked, model)
-        sampling = sampling_params(
-            asked,
-            prompt_tokens=len(prompt_ids),
+        admit(load, key_id)
+        prompts = await self._kind.prompts(asked, gateway)
+        plan = SamplingPlan(
             most_tokens=min(load.max_model_len or model.most_tokens, load.pool_tokens),
-            default_max_tokens=self._kind.default_max_tokens,
+            vocab_size=model.config.vocab_size,
             eos_token_ids=model.config.eos_token_ids,
             defaults=model.sampling_defaults,
+            default_max_tokens=self._kind.default_max_tokens,
         )
-        return asked, Request(secrets.randbits(63), prompt_ids, sampling, key_id=key_id, received_at=received_at)
+        return _Order(asked, prompts, _requests(asked, prompts, plan, key_id, received_at))
 
-    def _exchange(self, asked: R, generation: Generation) -> Exchange:
-        gateway, request = self._gateway, generation.request
-        return Exchange(
-            generation,
-            AnswerText(Detokenizer(gateway.model.tokenizer.pieces), StopStrings(asked.stop), asked.min_tokens),
-            self._kind.replies(request.request_id, gateway.model.name, asked.stream_options.include_usage),
-            Observation(gateway.metrics, request.received_at, len(request.prompt_ids)),
+    def _exchange(self, order: _Order[G], batch: Batch) -> Exchange:
+        gateway, model, asked = self._gateway, self._gateway.model, order.asked
+        style = Style(
+            tokenizer=model.tokenizer,
+            prompts=order.prompts,
+            n=asked.n,
+            include_usage=asked.stream_options.include_usage,
+            shows_ids=asked.return_token_ids,
+            shows_logprobs=asked.wanted_logprobs is not None,
         )
+        pieces = self._kind.pieces(asked, model)
+        choices = [
+            Choice(index, generation, AnswerText(Detokenizer(pieces), StopStrings(asked.stop), asked.min_tokens))
+            for index, generation in enumerate(batch.generations)
+        ]
+        observations = [
+            Observation(gateway.metrics, request.received_at, 0 if index % asked.n else len(request.prompt_ids))
+            for index, request in enumerate(order.requests)
+        ]
+        replies = self._kind.replies(asked, order.requests[0].request_id, model, style)
+        return Exchange(batch, choices, replies, observations, sum(map(len, order.prompts)))
+
+
+def _requests(
+    asked: GenerationRequest, prompts: list[list[int]], plan: SamplingPlan, key_id: str, received_at: float
+) -> list[Request]:
+    """Raises `InvalidRequest` or `ContextLengthExceeded`."""
+    if len(prompts) * asked.n > MAX_CHOICES:
+        raise InvalidRequest(
+            f"{len(prompts)} prompts with {asked.n} answers each are more than {MAX_CHOICES} answers to one request.",
+            param="n" if asked.n > 1 else "prompt",
+        )
+    drawn = secrets.randbits(63) if asked.seed is None else asked.seed
+    sampled = [(prompt, plan.params(asked, len(prompt), drawn)) for prompt in prompts for _ in range(asked.n)]
+    return [
+        Request(
+            secrets.randbits(63),
+            prompt,
+            for_choice(sampling, index),
+            key_id=key_id,
+            priority=asked.priority,
+            received_at=received_at,
+        )
+        for index, (prompt, sampling) in enumerate(sampled)
+    ]
 
 
 @asynccontextmanager
-async def _watched(receive: Receive, generation: Generation) -> AsyncIterator[None]:
-    """Tell the generation at once when the client closes its connection. The body must have been read."""
+async def _watched(receive: Receive, batch: Batch) -> AsyncIterator[None]:
+    """Tell the batch at once when the client closes its connection. The body must have been read."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        generation.client_left()
+        batch.client_left()
 
     watcher = asyncio.create_task(watch())
     try:

@@ -1,46 +1,72 @@
-"""A request's prompt as token ids. Long texts are tokenised beside the event loop, so that streams go on."""
+"""A request's prompts as token ids. Long texts are tokenised beside the event loop, so that streams go on."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 from engine.errors import InvalidRequest
-from engine.gateway.schema import ChatRequest, CompletionRequest
+from engine.gateway.chat_schema import ChatRequest, Message
+from engine.gateway.generation_schema import CompletionRequest, Prompt
 from engine.gateway.served_model import ServedModel
+from engine.gateway.template_renderer import TemplateRenderer
 
 _LONG_TEXT = 4096  # characters; about a millisecond of tokenising
 
 
-async def chat_prompt_ids(asked: ChatRequest, model: ServedModel) -> list[int]:
-    """The template writes the special tokens itself. Raises `InvalidRequest`."""
-    template = model.chat_template
-    if template is None:
+async def chat_prompt(asked: ChatRequest, model: ServedModel, renderer: TemplateRenderer) -> list[int]:
+    """The template writes the special tokens itself. Raises `InvalidRequest` or `EngineFailure`."""
+    tools = asked.offered_tools
+    if tools and model.tool_parser is None:
+        raise InvalidRequest(
+            f"The model {model.name!r} calls tools in no format that is known here, if it does at all.", param="tools"
+        )
+    text = await render_chat(asked.messages, model, renderer, tools=tools, more=asked.chat_template_kwargs)
+    return _at_least_one(await encode(text, model, add_special_tokens=False), "messages")
+
+
+async def render_chat(
+    messages: Sequence[Message],
+    model: ServedModel,
+    renderer: TemplateRenderer,
+    *,
+    tools: Sequence[dict[str, Any]] = (),
+    more: dict[str, Any] | None = None,
+    is_open: bool = True,
+) -> str:
+    """The conversation as one text; with `is_open` it ends where the assistant begins to speak."""
+    if not model.has_chat_template:
         raise InvalidRequest(f"The model {model.name!r} has no chat template; use /v1/completions.")
-    messages = [message.for_template for message in asked.messages]
-
-    def encode() -> list[int]:
-        return model.tokenizer.encode(template.render(messages), add_special_tokens=False)
-
-    length = sum(len(message.content) for message in asked.messages)
-    return _at_least_one(await asyncio.to_thread(encode) if length > _LONG_TEXT else encode(), "messages")
+    turns = [message.for_template for message in messages]
+    return await renderer.render(turns, tools, more or {}, is_open=is_open)
 
 
-async def text_prompt_ids(asked: CompletionRequest, model: ServedModel) -> list[int]:
-    """Text is framed as the model expects; token ids are taken as they are. Raises `InvalidRequest`."""
-    prompt = asked.prompt
+async def text_prompts(asked: CompletionRequest, model: ServedModel) -> list[list[int]]:
+    """Texts are framed as the model expects; token ids are taken as they are. Raises `InvalidRequest`."""
+    return [await _text_prompt(prompt, model) for prompt in asked.prompts]
+
+
+async def _text_prompt(prompt: Prompt, model: ServedModel) -> list[int]:
     if isinstance(prompt, list):
-        return _at_least_one(_within_vocabulary(prompt, model.config.vocab_size), "prompt")
-
-    def encode() -> list[int]:
-        return model.tokenizer.encode(prompt, add_special_tokens=True)
-
-    return _at_least_one(await asyncio.to_thread(encode) if len(prompt) > _LONG_TEXT else encode(), "prompt")
+        return _at_least_one(within_vocabulary(prompt, model.config.vocab_size, "prompt"), "prompt")
+    return _at_least_one(await encode(prompt, model, add_special_tokens=True), "prompt")
 
 
-def _within_vocabulary(token_ids: list[int], vocab_size: int) -> list[int]:
+async def encode(text: str, model: ServedModel, *, add_special_tokens: bool) -> list[int]:
+    """Token ids of a text of any length."""
+
+    def encoded() -> list[int]:
+        return model.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    return await asyncio.to_thread(encoded) if len(text) > _LONG_TEXT else encoded()
+
+
+def within_vocabulary(token_ids: list[int], vocab_size: int, param: str) -> list[int]:
+    """The same ids. Raises `InvalidRequest` for one that the model does not have."""
     for token_id in token_ids:
         if not 0 <= token_id < vocab_size:
-            raise InvalidRequest(f"The token id {token_id} is not from 0 to {vocab_size - 1}.", param="prompt")
+            raise InvalidRequest(f"The token id {token_id} is not from 0 to {vocab_size - 1}.", param=param)
     return token_ids
 
 

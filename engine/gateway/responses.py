@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, Literal, Protocol
+from enum import StrEnum
+from typing import Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
-from engine.gateway.answer import Delta
+from engine.config import ServerArgs
+from engine.gateway.logprobs import ChatLogprobs, TextLogprobs
 from engine.request import FinishReason
 
 
@@ -39,46 +40,114 @@ class Usage(msgspec.Struct):
     total_tokens: int
 
 
+TokenIds = list[int] | UnsetType
+
+
 class TextChoice(msgspec.Struct):
     index: int
     text: str
-    logprobs: None
+    logprobs: TextLogprobs | None
     finish_reason: FinishReason | None
+    token_ids: TokenIds = UNSET
+    prompt_token_ids: TokenIds = UNSET
+
+
+class CalledFunction(msgspec.Struct):
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct):
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
 
 
 class ChatMessage(msgspec.Struct):
-    role: str
-    content: str
+    """`content` is null where the whole answer is tool calls."""
+
+    role: Literal["assistant"]
+    content: str | None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+
+
+class ChatFinishReason(StrEnum):
+    """Why an answer in a chat ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 class ChatChoice(msgspec.Struct):
     index: int
     message: ChatMessage
-    logprobs: None
-    finish_reason: FinishReason | None
+    logprobs: ChatLogprobs | None
+    finish_reason: ChatFinishReason | None
+    token_ids: TokenIds = UNSET
 
 
-class ChatDelta(msgspec.Struct, omit_defaults=True):
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
+class FunctionDelta(msgspec.Struct):
+    """The first delta of a call has the name, all have a part of the arguments."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCallDelta(msgspec.Struct):
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
+class ChatDelta(msgspec.Struct):
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 
 class ChatDeltaChoice(msgspec.Struct):
     index: int
     delta: ChatDelta
-    logprobs: None
-    finish_reason: FinishReason | None
+    logprobs: ChatLogprobs | None
+    finish_reason: ChatFinishReason | None
+    token_ids: TokenIds = UNSET
 
 
-class Body(msgspec.Struct):
+class _Body(msgspec.Struct):
     """A whole answer or a chunk of one. Where usage was asked for in a stream, every chunk but the last has null."""
 
     id: str
     object: str
     created: int
     model: str
-    choices: list[TextChoice] | list[ChatChoice] | list[ChatDeltaChoice]
+
+
+class TextBody(_Body):
+    """An answer of /v1/completions, whole or a chunk."""
+
+    choices: list[TextChoice]
     usage: Usage | UnsetType | None = UNSET
+
+
+class ChatBody(_Body):
+    """A whole answer of /v1/chat/completions."""
+
+    choices: list[ChatChoice]
+    usage: Usage
+    prompt_token_ids: TokenIds = UNSET
+
+
+class ChatChunk(_Body):
+    """A chunk of an answer of /v1/chat/completions."""
+
+    choices: list[ChatDeltaChoice]
+    usage: Usage | UnsetType | None = UNSET
+    prompt_token_ids: TokenIds = UNSET
+
+
+Body = TextBody | ChatBody | ChatChunk
 
 
 class ModelCard(msgspec.Struct):
@@ -94,55 +163,60 @@ class ModelList(msgspec.Struct):
     object: Literal["list"] = "list"
 
 
+class Health(msgspec.Struct):
+    status: Literal["ready", "not ready"]
+    waiting: int
+    running: int
+    free_pages: int
+    total_pages: int
+
+
+class Liveness(msgspec.Struct):
+    status: Literal["alive"] = "alive"
+
+
+class Version(msgspec.Struct):
+    version: str
+
+
+class ServerInfo(msgspec.Struct):
+    """Settings that every client may see; the split is the one asked for at start."""
+
+    version: str
+    model: str
+    max_model_len: int
+    device: str
+    dtype: str
+    mode: str
+    splitter: str | None
+    prefill_sm_percentage: int
+    decode_sm_percentage: int
+    page_size: int
+    prefix_caching: bool
+    prefill_token_budget: int | None
+    max_running_requests: int | None
+    max_queued_requests: int
+    max_body_bytes: int
+    gateway_workers: int
+
+    @classmethod
+    def of(cls, settings: ServerArgs, version: str, max_model_len: int) -> Self:
+        shown = {name: getattr(settings, name) for name in cls.__struct_fields__ if hasattr(settings, name)}
+        return cls(**{**shown, "version": version, "model": settings.model_name, "max_model_len": max_model_len})
+
+
+class Tokenized(msgspec.Struct):
+    """`token_strs` is null as in vLLM where it was not asked for."""
+
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Detokenized(msgspec.Struct):
+    prompt: str
+
+
 def usage(prompt_tokens: int, completion_tokens: int) -> Usage:
     return Usage(prompt_tokens, completion_tokens, prompt_tokens + completion_tokens)
-
-
-class Replies(Protocol):
-    """How one endpoint dresses an answer."""
-
-    def __init__(self, request_id: int, model: str, include_usage: bool): ...
-
-    def whole(self, text: str, reason: FinishReason | None, used: Usage) -> Body: ...
-
-    def chunk(self, delta: Delta, is_first: bool) -> Body: ...
-
-    def usage_chunk(self, used: Usage) -> Body: ...
-
-
-class TextReplies:
-    """/v1/completions."""
-
-    def __init__(self, request_id: int, model: str, include_usage: bool):
-        self._head = (f"cmpl-{request_id:016x}", "text_completion", int(time.time()), model)
-        self._no_usage = None if include_usage else UNSET
-
-    def whole(self, text: str, reason: FinishReason | None, used: Usage) -> Body:
-        return Body(*self._head, [TextChoice(0, text, None, reason)], used)
-
-    def chunk(self, delta: Delta, is_first: bool) -> Body:
-        return Body(*self._head, [TextChoice(0, delta.text, None, delta.finish_reason)], self._no_usage)
-
-    def usage_chunk(self, used: Usage) -> Body:
-        return Body(*self._head, [], used)
-
-
-class ChatReplies:
-    """/v1/chat/completions. The role comes with the first token, never before: clients take it for one."""
-
-    def __init__(self, request_id: int, model: str, include_usage: bool):
-        self._id, self._model, self._created = f"chatcmpl-{request_id:016x}", model, int(time.time())
-        self._chunk_head = (self._id, "chat.completion.chunk", self._created, model)
-        self._no_usage = None if include_usage else UNSET
-
-    def whole(self, text: str, reason: FinishReason | None, used: Usage) -> Body:
-        choice = ChatChoice(0, ChatMessage("assistant", text), None, reason)
-        return Body(self._id, "chat.completion", self._created, self._model, [choice], used)
-
-    def chunk(self, delta: Delta, is_first: bool) -> Body:
-        content = delta.text if delta.text or is_first else UNSET
-        said = ChatDelta("assistant" if is_first else UNSET, content)
-        return Body(*self._chunk_head, [ChatDeltaChoice(0, said, None, delta.finish_reason)], self._no_usage)
-
-    def usage_chunk(self, used: Usage) -> Body:
-        return Body(*self._chunk_head, [], used)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import socket
+from ssl import SSLContext
 
 from gunicorn.app.base import BaseApplication
 from starlette.applications import Starlette
@@ -12,39 +15,30 @@ from uvicorn_worker import UvicornWorker
 from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart
 from engine.gateway.app import create_app
+from engine.gateway.connection import Bounds, bounded
+from engine.gateway.tls import tls_context
 from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
 
 DRAIN_SECONDS = 30
 """How long streams in flight may go on after TERM; new connections are refused at once."""
+
+SEND_BUFFER_BYTES = 128 * 1024
+"""The kernel's part of what a client may leave unread; uvloop keeps as much again. Left to itself, it grows to MiB."""
+
+_UNREAD_SECONDS = 90
+"""How long the kernel keeps what nobody takes, also after the gateway has closed its end."""
 
 _KILL_AFTER_SECONDS = DRAIN_SECONDS + 5
 _KEEP_ALIVE_SECONDS = 65  # longer than common proxies keep theirs, so that they never write to a closed one
 _BACKLOG = 2048
 
 
-class GatewayWorker(UvicornWorker):
-    """A worker that drains for a bounded time and does not outlive gunicorn's master."""
-
-    CONFIG_KWARGS = {
-        "loop": "auto",
-        "http": "httptools",
-        "ws": "none",
-        "lifespan": "on",
-        "access_log": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": DRAIN_SECONDS,
-    }
-
-    def init_process(self) -> None:
-        os.environ[SUPERVISOR_VARIABLE] = str(self.ppid)
-        follow_supervisor()
-        super().init_process()
-
-
 class GatewayServer(BaseApplication):
     """gunicorn without its command line: all it needs to know is in our settings."""
 
-    def __init__(self, app: Starlette, settings: ServerArgs, listener: socket.socket):
+    def __init__(self, app: Starlette, settings: ServerArgs, listener: socket.socket, tls: SSLContext | None):
+        self.bounds = bounds_of(settings)
+        self.tls = tls
         self._app = app
         self._options = {
             "bind": f"fd://{listener.detach()}",
@@ -66,6 +60,30 @@ class GatewayServer(BaseApplication):
         return self._app
 
 
+class GatewayWorker(UvicornWorker):
+    """A worker that bounds its connections, drains for a bounded time and does not outlive gunicorn's master."""
+
+    CONFIG_KWARGS = {
+        "loop": "engine.gateway.event_loop:GatewayLoop",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": DRAIN_SECONDS,
+    }
+
+    def init_process(self) -> None:
+        os.environ[SUPERVISOR_VARIABLE] = str(self.ppid)
+        follow_supervisor()
+        server = self.app
+        assert isinstance(server, GatewayServer)
+        self.config.http = bounded(server.bounds)
+        if (tls := server.tls) is not None:
+            self.config.ssl_context_factory = lambda config, default_factory: tls
+        super().init_process()
+
+
 def serve(ports: PortArgs) -> None:
     """Serve until TERM. Everything that can stop the start is tried here, before gunicorn retries what is in vain.
 
@@ -73,13 +91,32 @@ def serve(ports: PortArgs) -> None:
     """
     settings = ports.read_settings()
     app = create_app(ports)
-    GatewayServer(app, settings, _listen(settings.host, settings.port)).run()
+    tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
+    shutil.rmtree(ports.metrics_dir, ignore_errors=True)  # what former workers counted
+    _allow_many_files()
+    GatewayServer(app, settings, _listen(settings), tls).run()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def bounds_of(settings: ServerArgs) -> Bounds:
+    """What one connection, and all together, may take of a worker."""
+    return Bounds(settings.max_connections, settings.header_timeout_seconds, settings.slow_reader_seconds)
+
+
+def _listen(settings: ServerArgs) -> socket.socket:
+    """What is set here holds for every connection that is accepted."""
+    host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
         raise CannotStart(f"The gateway cannot listen on {host} port {port}: {reason}.") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES // 2)  # doubled by the kernel
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
+    return listener
+
+
+def _allow_many_files() -> None:
+    """Each connection takes one, and shells allow few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

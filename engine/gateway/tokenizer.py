@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,26 @@ class TextTokenizer:
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; with `add_special_tokens`, framed as the model expects bare text (BOS first)."""
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids`, special tokens written out. Unknown ids have none."""
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)
+
+    def pieces_with(self, tokens: Iterable[str]) -> list[bytes]:
+        """`pieces`, in which these tokens, where they are special, have text too."""
+        pieces = list(self.pieces)
+        for token in tokens:
+            token_id = self._tokenizer.token_to_id(token)
+            if token_id is not None:
+                pieces[token_id] = token.encode()
+        return pieces
+
+    def written_out(self, token_id: int) -> bytes:
+        """The bytes of one token; a special token as it is written in `tokenizer.json`."""
+        known = self.pieces[token_id : token_id + 1]
+        if known and not known[0]:
+            return (self._tokenizer.id_to_token(token_id) or "").encode()
+        return known[0] if known else b""
 
 
 def _pieces(tokenizer: Tokenizer, decoder: dict[str, Any] | None) -> list[bytes]:

@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+LANE_TOKENS = 2048
+"""Of how many tokens K and V are gathered at once for decode lanes: more would not stay in the processor's cache."""
+
 
 class NewTokens(NamedTuple):
     """The new tokens of a sequence: their rows among the step's T tokens, their positions, the pages up to them."""
@@ -22,12 +25,13 @@ class NewTokens(NamedTuple):
 class Group(NamedTuple):
     """B sequences with n new tokens each, which attend together.
 
-    `rows` [B · n] are their rows among the step's T tokens. `pages` [B · P] are their page tables, filled up with
-    page 0 to the longest. `mask` [B, 1, n, P · page_size] is true where a token may look: at itself and all before.
+    `rows` [B · n] are their rows among the step's T tokens. `halves` [2 · B · P] is where K of their pages lies, then
+    where V does, the page tables filled up with page 0 to the longest; page p has its K at 2p and its V at 2p + 1.
+    `mask` [B, 1, n, P · page_size] is true where a token may look: at itself and all before.
     """
 
     rows: torch.Tensor
-    pages: torch.Tensor
+    halves: torch.Tensor
     mask: torch.Tensor
 
 
@@ -44,25 +48,36 @@ class CpuKernels:
 
     def __init__(self, page_size: int):
         self._page_size = page_size
+        self._gathered = torch.empty(0)
 
     def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CpuPlan:
         first_rows = np.cumsum([0, *lengths[:-1]])
         sequences = [self._new_tokens(*each) for each in zip(first_rows, starts, lengths, page_tables, strict=True)]
-        # Decode lanes, with one new token each, are computed as one batch, longer chunks one by one.
-        lanes = [sequence for sequence in sequences if len(sequence.rows) == 1]
+        # Decode lanes, with one new token each, are computed together, longer chunks one by one.
+        lanes = self._alike([sequence for sequence in sequences if len(sequence.rows) == 1])
         chunks = [[sequence] for sequence in sequences if len(sequence.rows) > 1]
         positions = np.concatenate([sequence.positions for sequence in sequences])
         pages = np.concatenate([each.pages[each.positions // self._page_size] for each in sequences])
         return CpuPlan(
             pages=torch.from_numpy(pages),
             slots=torch.from_numpy(positions % self._page_size),
-            groups=[self._group(members) for members in [lanes, *chunks] if members],
+            groups=[self._group(members) for members in [*lanes, *chunks]],
         )
 
     def _new_tokens(self, first_row: int, start: int, length: int, page_table: Sequence[int]) -> NewTokens:
         needed = math.ceil((start + length) / self._page_size)
         steps = np.arange(length)
         return NewTokens(first_row + steps, start + steps, np.array(page_table[:needed], dtype=np.int64))
+
+    def _alike(self, lanes: Sequence[NewTokens]) -> list[list[NewTokens]]:
+        """Lanes of about the same length together, so that little is filled up, at most `LANE_TOKENS` if several."""
+        batches: list[list[NewTokens]] = []
+        for lane in sorted(lanes, key=lambda lane: len(lane.pages)):
+            tokens = len(lane.pages) * self._page_size
+            if not batches or (len(batches[-1]) + 1) * tokens > LANE_TOKENS:
+                batches.append([])
+            batches[-1].append(lane)
+        return batches
 
     def _group(self, members: Sequence[NewTokens]) -> Group:
         pages = np.zeros((len(members), max(len(member.pages) for member in members)), dtype=np.int64)
@@ -71,7 +86,8 @@ class CpuKernels:
         positions = torch.from_numpy(np.stack([member.positions for member in members]))
         seen = torch.arange(pages.shape[1] * self._page_size) <= positions[:, None, :, None]
         rows = np.concatenate([member.rows for member in members])
-        return Group(torch.from_numpy(rows), torch.from_numpy(pages.reshape(-1)), seen)
+        halves = 2 * pages.reshape(-1)
+        return Group(torch.from_numpy(rows), torch.from_numpy(np.concatenate([halves, halves + 1])), seen)
 
     def attend(
         self, plan: CpuPlan, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
@@ -85,14 +101,22 @@ class CpuKernels:
 
     def _attend_group(self, group: Group, kv: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         batch, _, new, seen = group.mask.shape
-        halves = kv.flatten(0, 1)  # [2 · pages, page_size, …]: page p has its K at 2p, its V at 2p + 1
-        k, v = (
-            halves.index_select(0, 2 * group.pages + half).view(batch, seen, *kv.shape[3:]).transpose(1, 2)
-            for half in (0, 1)
-        )
-        q = q.view(batch, new, *q.shape[1:]).transpose(1, 2)
-        out = scaled_dot_product_attention(q, k, v, attn_mask=group.mask, enable_gqa=True)
-        return out.transpose(1, 2).flatten(0, 1)
+        kv_heads = kv.shape[3]
+        gathered = self._gather(kv, group.halves).view(2, batch, seen, *kv.shape[3:])
+        k, v = gathered.transpose(2, 3).unbind(0)
+        # The query heads that share K and V become so many queries of one head: K and V are then read once.
+        q = q.view(batch, new, kv_heads, -1, q.shape[-1]).permute(0, 2, 3, 1, 4)
+        mask = group.mask.repeat(1, 1, q.shape[2], 1)
+        out = scaled_dot_product_attention(q.flatten(2, 3), k, v, attn_mask=mask).view(q.shape)
+        return out.permute(0, 3, 1, 2, 4).flatten(0, 1).flatten(1, 2)
+
+    def _gather(self, kv: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
+        """Those halves of pages, in memory that is kept: fresh memory costs more than what is copied to it."""
+        shape = (len(halves), *kv.shape[2:])
+        needed = math.prod(shape)
+        if self._gathered.numel() < needed or self._gathered.dtype != kv.dtype:
+            self._gathered = kv.new_empty(needed)
+        return torch.index_select(kv.flatten(0, 1), 0, halves, out=self._gathered[:needed].view(shape))
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         wide = x.float()

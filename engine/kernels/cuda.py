@@ -55,9 +55,9 @@ class CudaKernels:
 
     def __init__(self, kv: KVSpec, num_heads: int, torch_device: torch.device):
         _check(kv)
-        self._flashinfer = _flashinfer()
-        self._kv = kv
-        self._num_heads = num_heads
+        self._flashinfer = flashinfer_module()
+        self.kv = kv
+        self.num_heads = num_heads
         self._device = torch_device
         workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=torch_device)
         # Decode's plain kernel reads K and V once for each query head; the one on tensor cores once for all that share
@@ -71,7 +71,7 @@ class CudaKernels:
         )
 
     def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CudaPlan:
-        batch = paged_batch(starts, lengths, page_tables, self._kv.page_size)
+        batch = paged_batch(starts, lengths, page_tables, self.kv.page_size)
         on_device = (batch.batch_indices, batch.positions, batch.kv_indptr, batch.kv_indices, batch.last_page_len)
         together = upload(np.concatenate(on_device), self._device)
         parts = together.split([len(part) for part in on_device])
@@ -82,8 +82,8 @@ class CudaKernels:
     def _plan_attention(self, plan: CudaPlan, batch: PagedBatch) -> None:
         # FlashInfer plans on the host. What it reads there must lie there, or it would wait for the GPU.
         kv_indptr, last_page_len = torch.from_numpy(batch.kv_indptr), torch.from_numpy(batch.last_page_len)
-        shape = (self._num_heads, self._kv.num_kv_heads, self._kv.head_dim, self._kv.page_size)
-        dtype = getattr(torch, self._kv.dtype)
+        shape = (self.num_heads, self.kv.num_kv_heads, self.kv.head_dim, self.kv.page_size)
+        dtype = getattr(torch, self.kv.dtype)
         if plan.wrapper is self._decode:
             self._decode.plan(kv_indptr, plan.kv_indices, last_page_len, *shape, q_data_type=dtype, kv_data_type=dtype)
         else:
@@ -118,7 +118,7 @@ class CudaKernels:
     def rotate(
         self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._flashinfer.apply_rope_with_cos_sin_cache_inplace(positions, q, k, self._kv.head_dim, cos_sin)
+        self._flashinfer.apply_rope_with_cos_sin_cache_inplace(positions, q, k, self.kv.head_dim, cos_sin)
         return q, k
 
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
@@ -153,7 +153,8 @@ def _check(kv: KVSpec) -> None:
         )
 
 
-def _flashinfer() -> Any:
+def flashinfer_module() -> Any:
+    """FlashInfer, imported only where it is used. Raises `CannotStart` where it is not installed."""
     try:
         return import_module("flashinfer")
     except ImportError as error:

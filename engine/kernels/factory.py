@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from engine.kernels.cpu import CpuKernels
+from engine.kernels.cuda import CudaKernels
 from engine.kernels.kernels import Kernels
 from engine.resident.manifest import KVSpec
 
@@ -15,7 +16,4 @@ def kernels_for(device_kind: Literal["cpu", "cuda"], kv: KVSpec, num_heads: int,
     """Kernels for a model with `num_heads` query heads over the KV cache `kv`."""
     if device_kind == "cpu":
         return CpuKernels(kv.page_size)
-    # FlashInfer is not installed where there is no GPU.
-    from engine.kernels.cuda import CudaKernels
-
     return CudaKernels(kv, num_heads, torch_device)

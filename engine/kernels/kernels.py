@@ -19,9 +19,7 @@ class Kernels(Protocol):
         """
         ...
 
-    def attend(
-        self, plan: Any, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
+    def attend(self, plan: Any, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Write k, v [T, kv heads, head_dim] to their pages of `kv` (one layer), then attend causally.
 
         q and the result: [T, heads, head_dim].

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import msgspec
 
-from engine.errors import CannotStart
 from engine.model.families import FAMILIES
 from engine.model.fields import Fields
 from engine.model.traits import Traits
@@ -109,7 +108,7 @@ def _architecture(fields: Fields) -> str:
     if not isinstance(architectures, list):
         raise fields.problem("architectures", architectures, f"a list with one of {served}")
     for architecture in architectures:
-        if architecture in list(FAMILIES):
+        if isinstance(architecture, str) and architecture in FAMILIES:
             return architecture
     if fields.get("auto_map"):
         right = f"one of {served}: code that comes with a model (auto_map) is never run"

@@ -23,9 +23,9 @@ class Fields:
         return CannotStart(f"In {self.path}, {name} is {value!r}: it must be {right}.")
 
     def check_only(self, name: str, supported: Any) -> None:
-        """Complain of any value but the one that is supported, which is also what holds where the field is absent."""
-        value = self.get(name, supported)
-        if value != supported:
+        """Complain of any value but the one that is supported, which holds too where there is none."""
+        value = self.get(name)
+        if value is not None and value != supported:
             right = "absent" if supported is None else repr(supported)
             raise self.problem(name, value, f"{right}, nothing else is supported yet")
 

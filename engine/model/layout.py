@@ -67,7 +67,8 @@ def _layer(config: ModelConfig, to: str, of: str) -> Layout:
 
 
 def _attention(config: ModelConfig, to: str, of: str) -> Layout:
-    hidden, q_rows, kv_rows = config.hidden_size, config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    hidden = config.hidden_size
+    q_rows, kv_rows = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     rows = {f"{of}self_attn.q_proj": q_rows, f"{of}self_attn.k_proj": kv_rows, f"{of}self_attn.v_proj": kv_rows}
     layout = {
         f"{to}input_norm": _vector(Part(f"{of}input_layernorm.weight", hidden)),

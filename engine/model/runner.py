@@ -13,8 +13,9 @@ from engine.kernels.factory import kernels_for
 from engine.kernels.kernels import Kernels
 from engine.kernels.upload import upload
 from engine.model.config import ModelConfig
+from engine.model.logprobs import with_logprobs
 from engine.model.sampler import Sampler
-from engine.model.segment import Segment
+from engine.model.segment import Drawn, Segment
 from engine.model.transformer import Transformer
 from engine.resident.manifest import KVSpec
 
@@ -30,25 +31,25 @@ class ModelRunner:
         sampler: Sampler,
         torch_device: torch.device,
     ):
-        self._model = model
-        self._kernels = kernels
-        self._kv_layers = kv_layers
-        self._sampler = sampler
+        self.model = model
+        self.kernels = kernels
+        self.kv_layers = kv_layers
+        self.sampler = sampler
         self._torch_device = torch_device
 
     @torch.inference_mode()
-    def step(self, segments: Sequence[Segment]) -> list[int | None]:
-        """The token drawn for each segment that has `sampling`, None for the others.
+    def step(self, segments: Sequence[Segment]) -> list[Drawn | None]:
+        """What was drawn for each segment that has `sampling`, None for the others.
 
         Waits for the device once, at the end: when it returns, K and V of all segments are written.
         """
         assert segments, "a step needs at least one segment"
         lengths = [len(segment.token_ids) for segment in segments]
-        plan = self._kernels.plan(
+        plan = self.kernels.plan(
             [segment.start for segment in segments], lengths, [segment.pages for segment in segments]
         )
         token_ids, positions, last_rows = self._packed(segments, lengths)
-        logits = self._model.forward(token_ids, positions, plan, self._kv_layers, last_rows)
+        logits = self.model.forward(token_ids, positions, plan, self.kv_layers, last_rows)
         drawn = iter(self._draw(logits, segments))
         return [next(drawn) if segment.sampling else None for segment in segments]
 
@@ -62,13 +63,15 @@ class ModelRunner:
         together = np.concatenate([token_ids, positions, last_rows]).astype(np.int64)
         return upload(together, self._torch_device).split((len(token_ids), len(positions), len(last_rows)))
 
-    def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> list[int]:
+    def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> list[Drawn]:
         params = [segment.sampling for segment in segments if segment.sampling]
         if not params:
             self._wait()
             return []
         output_indices = [segment.output_index for segment in segments if segment.sampling]
-        return self._sampler.sample(logits, params, output_indices).tolist()
+        histories = [segment.history for segment in segments if segment.sampling]
+        token_ids = self.sampler.sample(logits, params, output_indices, histories)
+        return with_logprobs(token_ids, logits, params)
 
     def _wait(self) -> None:
         if self._torch_device.type == "cuda":

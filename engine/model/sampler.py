@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from engine.kernels.upload import upload
+from engine.model.adjustment import adjusted
+from engine.model.history import History
 from engine.model.uniform import uniform
 from engine.request import SamplingParams
 
@@ -17,52 +19,38 @@ adds, and 2¹⁸ of them fit an int64. Tokens 2⁴⁰ times less likely than the
 
 
 class Sampler:
-    """Greedy, temperature, top-k and top-p, in that order, as vLLM applies them."""
+    """Adjustments, then greedy or temperature, min-p, top-k and top-p, in that order, as vLLM applies them."""
 
     def sample(
-        self, logits: torch.Tensor, params: Sequence[SamplingParams], output_indices: Sequence[int]
+        self,
+        logits: torch.Tensor,
+        params: Sequence[SamplingParams],
+        output_indices: Sequence[int],
+        histories: Sequence[History | None] | None = None,
     ) -> torch.Tensor:
         """Token ids, int64 [B], for `logits` float32 [B, vocab]; row i is output number `output_indices[i]`.
 
-        Does not wait for the device.
+        `histories` may be left out where no row's params need one. Does not wait for the device.
         """
-        logits = _without_early_stops(logits, params, output_indices)
+        logits = adjusted(logits, params, output_indices, histories or [None] * len(params))
         greedy = logits.argmax(dim=-1)
         if all(row.temperature == 0 for row in params):
             return greedy
-        temperature, top_k, top_p, drawn_at = upload(_columns(params, output_indices), logits.device)
+        temperature, top_k, top_p, min_p, drawn_at = upload(_columns(params, output_indices), logits.device)
         weights = _weights(logits, temperature)
-        restricted = [row for row, choice in enumerate(params) if choice.top_k or choice.top_p < 1.0]
-        if restricted:
+        if any(row.min_p for row in params):
+            weights *= weights >= (min_p * _SCALE)[:, None]
+        for restricted, candidates in _restrictions(params, logits.shape[-1]):
             rows = upload(np.array(restricted), logits.device)
-            weights[rows] = _restricted(weights[rows], top_k[rows], top_p[rows])
+            weights[rows] = _restricted(weights[rows], top_k[rows], top_p[rows], candidates)
         return torch.where(temperature == 0, greedy, _inverse_cdf(weights, drawn_at))
 
 
 def _columns(params: Sequence[SamplingParams], output_indices: Sequence[int]) -> np.ndarray:
-    """float64 [4, B]: temperature, top_k, top_p and the uniform number of each row."""
+    """float64 [5, B]: temperature, top_k, top_p, min_p and the uniform number of each row."""
     drawn_at = uniform([row.seed for row in params], output_indices)
-    return np.array(
-        [[row.temperature for row in params], [row.top_k for row in params], [row.top_p for row in params], drawn_at]
-    )
-
-
-def _without_early_stops(
-    logits: torch.Tensor, params: Sequence[SamplingParams], output_indices: Sequence[int]
-) -> torch.Tensor:
-    """The logits, with −∞ for stop tokens in rows that have not reached `min_tokens`."""
-    vocab_size = logits.shape[-1]
-    banned = [
-        (row, token_id)
-        for row, (choice, index) in enumerate(zip(params, output_indices, strict=True))
-        if index < choice.min_tokens
-        for token_id in choice.stop_token_ids
-        if token_id < vocab_size
-    ]
-    if not banned:
-        return logits
-    rows, token_ids = upload(np.array(banned).T.copy(), logits.device)
-    return logits.index_put((rows, token_ids), logits.new_tensor(-torch.inf))
+    choices = [(row.temperature, row.top_k, row.top_p, row.min_p) for row in params]
+    return np.vstack((np.array(choices, dtype=np.float64).reshape(-1, 4).T, drawn_at))
 
 
 def _weights(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
@@ -72,19 +60,34 @@ def _weights(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
     return (torch.exp(distance / divisor) * _SCALE).long()
 
 
-def _restricted(weights: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+def _restrictions(params: Sequence[SamplingParams], vocab_size: int) -> Iterator[tuple[list[int], int]]:
+    """Rows with top-k or top-p, and how many of their likeliest tokens have to be looked at to find what is left."""
+    limited = [row for row, choice in enumerate(params) if choice.top_k]
+    if limited:
+        yield limited, min(max(params[row].top_k for row in limited), vocab_size)
+    unlimited = [row for row, choice in enumerate(params) if not choice.top_k and choice.top_p < 1.0]
+    if unlimited:
+        yield unlimited, vocab_size
+
+
+def _restricted(weights: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, candidates: int) -> torch.Tensor:
     """The weights with 0 for every token outside top-k, then outside top-p.
 
     Top-k keeps all that tie with the k-th. Top-p keeps the fewest of the likeliest that together reach p, and at least
-    one; where tokens tie there, those with lower ids.
+    one; where tokens tie there, those with lower ids. `candidates` is the largest k, the whole vocabulary where a row
+    has none.
     """
-    descending, order = weights.sort(dim=-1, descending=True, stable=True)
-    last = torch.where(top_k == 0, weights.shape[-1], top_k).clamp(max=weights.shape[-1]).long() - 1
-    descending = descending * (descending >= descending.gather(1, last[:, None]))
-    likelier = descending.cumsum(dim=-1) - descending
-    kept = likelier < top_p[:, None] * descending.sum(dim=-1, keepdim=True)
-    kept[:, 0] = True
-    return torch.zeros_like(weights).scatter_(1, order, descending * kept)
+    best = weights.topk(candidates, dim=-1).values
+    last = torch.where(top_k == 0, candidates, top_k).clamp(max=candidates).long() - 1
+    weights = weights * (weights >= best.gather(1, last[:, None]))
+    best = best * (best >= best.gather(1, last[:, None]))
+    enough = (top_p[:, None] * weights.sum(dim=-1, keepdim=True)).clamp(min=1.0)
+    kept = (best.cumsum(dim=-1) - best < enough) & (best > 0)
+    least = best.gather(1, kept.sum(dim=-1, keepdim=True).clamp(min=1) - 1)
+    likelier = (best * (best > least)).sum(dim=-1, keepdim=True)
+    ties = weights == least
+    earlier_ties = (ties.cumsum(dim=-1) - 1) * least
+    return weights * ((weights > least) | (ties & (likelier + earlier_ties < enough)))
 
 
 def _inverse_cdf(weights: torch.Tensor, drawn_at: torch.Tensor) -> torch.Tensor:

@@ -22,10 +22,10 @@ class Layer(NamedTuple):
     mlp_norm: torch.Tensor
     gate_up: torch.Tensor
     down: torch.Tensor
-    qkv_bias: torch.Tensor | None
-    q_norm: torch.Tensor | None
-    k_norm: torch.Tensor | None
-    attention_out_bias: torch.Tensor | None
+    qkv_bias: torch.Tensor | None = None
+    q_norm: torch.Tensor | None = None
+    k_norm: torch.Tensor | None = None
+    attention_out_bias: torch.Tensor | None = None
 
 
 class Transformer:
@@ -38,9 +38,10 @@ class Transformer:
         self._norm = weights["norm"]
         self._lm_head = weights.get("lm_head", self._embed)
         self._layers = [
-            Layer(**{name: weights.get(f"layers.{index}.{name}") for name in Layer._fields})
+            Layer(**{name: weights[of] for name in Layer._fields if (of := f"layers.{index}.{name}") in weights})
             for index in range(config.num_layers)
         ]
+        self.max_positions = max_positions
         self._cos_sin = cos_sin_table(config, max_positions, self._embed.device)
 
     def forward(
@@ -51,10 +52,16 @@ class Transformer:
         kv_layers: Sequence[torch.Tensor],
         last_rows: torch.Tensor,
     ) -> torch.Tensor:
-        """Logits, float32 [B, vocab], of the B rows named in `last_rows`.
+        """Logits, float32 [B, vocab], of the B rows named in `last_rows`, int64. The rest is as for `hidden`."""
+        return linear(self.hidden(token_ids, positions, plan, kv_layers)[last_rows], self._lm_head).float()
 
-        `token_ids`, `positions` and `last_rows` are int64, the first two [T]; `plan` is what the kernels planned for
-        these tokens. Their K and V are written to `kv_layers`.
+    def hidden(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, plan: Any, kv_layers: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """What the logits are made from, [T, hidden].
+
+        `token_ids` and `positions` are integers [T]; `plan` is what the kernels planned for these tokens. Their K and V
+        are written to `kv_layers`.
         """
         eps = self._config.rms_norm_eps
         residual = embedding(token_ids, self._embed)
@@ -65,7 +72,15 @@ class Transformer:
             x, residual = self._kernels.add_rms_norm(x, residual, layer.mlp_norm, eps)
             x = self._mlp(layer, x)
             x, residual = self._kernels.add_rms_norm(x, residual, next_norm, eps)
-        return linear(x[last_rows], self._lm_head).float()
+        return x
+
+    def empty_logits(self, rows: int) -> torch.Tensor:
+        """Room for `write_logits`: [rows, vocab], in the weights' own element type."""
+        return self._lm_head.new_empty((rows, len(self._lm_head)))
+
+    def write_logits(self, hidden: torch.Tensor, out: torch.Tensor) -> None:
+        """The logits of every row of `hidden`, not widened to float32."""
+        torch.mm(hidden, self._lm_head.t(), out=out)
 
     def _attention(
         self, layer: Layer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from engine.allocation import Phase
+from engine.grammar.grammars import Grammars
 from engine.model.history import History
 from engine.model.segment import Drawn, Segment
 from engine.wire.to_scheduler import PrefillReport, Token
@@ -17,7 +18,8 @@ class Prefiller:
 
     phase = Phase.PREFILL
 
-    def __init__(self) -> None:
+    def __init__(self, grammars: Grammars | None = None) -> None:
+        self._grammars = grammars
         self._orders: deque[PrefillOrder] = deque()
 
     @property
@@ -36,7 +38,7 @@ class Prefiller:
                 chunk.pages,
                 chunk.sampling,
                 chunk.output_index,
-                History.wanted_by(chunk.sampling, chunk.history, chunk.output_index),
+                History.wanted_by(chunk.sampling, chunk.history, chunk.output_index, self._grammars),
             )
             for chunk in self._orders[0].chunks
         ]

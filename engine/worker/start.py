@@ -11,8 +11,10 @@ from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs, ServerArgs
 from engine.device.device import Device, Partition
 from engine.device.open_device import open_device
+from engine.grammar.grammars import Grammars
 from engine.model.checkpoint import weights_of
 from engine.model.config import ModelConfig
+from engine.model.decode_runner import decode_runner_for
 from engine.model.runner import ModelRunner, build_runner
 from engine.model.segment import Segment
 from engine.request import SamplingParams
@@ -22,6 +24,7 @@ from engine.wire.to_worker import Assignment
 from engine.worker.decoder import Decoder
 from engine.worker.order_socket import OrderSocket
 from engine.worker.prefiller import Prefiller
+from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
 from engine.worker.worker import Worker
 
 ATTACH_SECONDS = 3600.0
@@ -48,13 +51,25 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
     with partition.step():
         runner = map_model(memory, device, settings)
         warm_up(runner)
+        steps = steps_of(assignment, runner, memory.manifest.kv.page_size, settings)
     device.synchronize()
     identity = f"{'+'.join(assignment.phases)}-{assignment.slot}-{assignment.epoch}"
     orders = OrderSocket(ports.worker_address, identity, memory.socket)
     orders.send(ready_message(assignment, partition))
-    page_size = memory.manifest.kv.page_size
-    phases = [Prefiller() if p is Phase.PREFILL else Decoder(assignment.epoch, page_size) for p in assignment.phases]
-    return Worker(assignment.epoch, phases, runner, partition, device, orders)
+    return Worker(assignment.epoch, steps, partition, device, orders)
+
+
+def steps_of(assignment: Assignment, runner: ModelRunner, page_size: int, settings: ServerArgs) -> Steps:
+    """The work of the assignment's phases. Graphs are captured here, on the partition's stream."""
+    grammars = Grammars.of_model(settings.model_path)
+    if assignment.phases == (Phase.PREFILL,):
+        return PrefillSteps(Prefiller(grammars), runner)
+    assert settings.max_running_requests is not None, "settings are resolved for a device before any process starts"
+    decoder = Decoder(assignment.epoch, page_size, grammars)
+    decode_runner = decode_runner_for(runner, settings.max_running_requests)
+    if assignment.phases == (Phase.DECODE,):
+        return DecodeSteps(decoder, decode_runner)
+    return ColocatedSteps(Prefiller(grammars), decoder, runner, decode_runner)
 
 
 def map_model(memory: Attachment, device: Device, settings: ServerArgs) -> ModelRunner:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+import msgspec
 import zmq
 
 from engine.config import PortArgs
@@ -27,11 +28,16 @@ _PATIENCE_SECONDS = 30  # for what must come; a test that waits this long has fa
 M = TypeVar("M", bound=Message)
 
 
+Likely = Callable[[int], tuple[float, Sequence[tuple[int, float]]]]
+"""Of a token: its log-probability, and the likeliest tokens with theirs."""
+
+
 @dataclass
 class _Live:
     peer: bytes
     request: Request
     script: Sequence[int]
+    likely: Likely
     index: int = 0
 
     def next_token(self) -> Token:
@@ -39,8 +45,12 @@ class _Live:
         stops = self.request.sampling.stop_token_ids
         ended = self.index >= len(self.script) and stops
         token_id = stops[0] if ended else self.script[self.index % len(self.script)]
-        finish = self.request.sampling.finish_reason(token_id, self.index)
+        sampling = self.request.sampling
+        finish = sampling.finish_reason(token_id, self.index)
         token = Token(self.request.request_id, self.index, token_id, finish)
+        if sampling.logprobs is not None:
+            own, likely = self.likely(token_id)
+            token = msgspec.structs.replace(token, logprob=own, top_logprobs=tuple(likely[: sampling.logprobs]))
         self.index += 1
         return token
 
@@ -54,6 +64,7 @@ class FakeScheduler:
     def __init__(self, ports: PortArgs, load: LoadSnapshot = READY, step_seconds: float = 0.0):
         self.script: Callable[[Request], Sequence[int]] = lambda request: [65]
         self.refusal: Callable[[Request], Refused | None] = lambda request: None
+        self.likely: Likely = lambda token_id: (-0.5, [(token_id, -0.5), (token_id + 1, -1.5)])
         self.is_held = False
         self.load_table = LoadTable.create(ports.load_table_path)
         self.load_table.publish(load)
@@ -159,7 +170,7 @@ class FakeScheduler:
             case Submit(request):
                 refusal = self.refusal(request)
                 if refusal is None:
-                    self._live[request.request_id] = _Live(peer, request, self.script(request))
+                    self._live[request.request_id] = _Live(peer, request, self.script(request), self.likely)
                 self._send(peer, refusal or Accepted(request.request_id))
             case Cancel(request_id):
                 self._live.pop(request_id, None)

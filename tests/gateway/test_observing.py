@@ -40,7 +40,7 @@ def test_metrics_count_what_was_served(model_path: Path) -> None:
         stand.says("Hello world")
         usage = stand.complete(max_tokens=2).json()["usage"]
         stand.complete(stream=True, max_tokens=2)
-        stand.complete(n=2)
+        stand.complete(n=0)
         stand.complete()
         stand.scheduler.is_held = True
         body = {"model": MODEL, "prompt": "Hi", "stream": True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -21,12 +22,13 @@ CHAT_TEMPLATE = """\
 _CORPUS = ["Hello world, how are you today?", "the quick brown fox", "naïve café — 你好，世界 🙂🙃 नमस्ते"] * 4
 
 
-def save_tiny_model(path: Path) -> Path:
-    """Make the directory `path`; its token ids 0 … 5 are `SPECIAL_TOKENS`."""
+def save_tiny_model(path: Path, chat_template: str = CHAT_TEMPLATE, more_special: Sequence[str] = ()) -> Path:
+    """Make the directory `path`; its token ids 0 … 5 are `SPECIAL_TOKENS`, `more_special` are the last."""
     path.mkdir()
     tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in more_special])
     tokenizer.save(str(path / "tokenizer.json"))
-    tokenizer_config = {"bos_token": BOS, "eos_token": {"content": EOS}, "chat_template": CHAT_TEMPLATE}
+    tokenizer_config = {"bos_token": BOS, "eos_token": {"content": EOS}, "chat_template": chat_template}
     _write(path / "tokenizer_config.json", tokenizer_config)
     _write(path / "generation_config.json", {"eos_token_id": [1, 2], "temperature": 0.6, "top_k": 40})
     _write(

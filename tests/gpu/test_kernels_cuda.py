@@ -18,7 +18,9 @@ from engine.kernels.cuda import CudaKernels
 from engine.kernels.kernels import Kernels
 from engine.model.checkpoint import fill_dummy, weights_of
 from engine.model.config import ModelConfig
+from engine.model.history import History
 from engine.model.layout import layout_of, pack
+from engine.model.logprobs import with_logprobs
 from engine.model.rope import cos_sin_table
 from engine.model.runner import build_runner
 from engine.model.sampler import Sampler
@@ -26,7 +28,7 @@ from engine.model.segment import Segment
 from engine.model.transformer import Transformer
 from engine.request import SamplingParams
 from engine.resident.manifest import KVSpec
-from tests.checkpoints import save_random_llama
+from tests.checkpoints import save_random_model
 from tests.kernels.attention import Case, Tensors, attended, case, tensors, written
 
 pytestmark = [
@@ -159,6 +161,17 @@ def test_rms_norm(kernels: CudaKernels, rows: int, hidden: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 300])
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_rms_norm_of_each_head_of_a_view(kernels: CudaKernels, rows: int, head_dim: int) -> None:
+    fused, weight = torch.randn(rows, 12, head_dim).to(BF16), torch.randn(head_dim).to(BF16)
+    on_gpu = fused.to(CUDA)
+    poison((rows, 8, head_dim))
+    out = kernels.rms_norm(on_gpu[:, :8], weight.to(CUDA), 1e-5)
+    assert_near(out, CpuKernels(16).rms_norm(fused[:, :8].float(), weight.float(), 1e-5), ELEMENTWISE)
+    assert torch.equal(on_gpu.cpu(), fused)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
 @pytest.mark.parametrize("hidden", [64, 384, 4096])
 def test_add_rms_norm(kernels: CudaKernels, rows: int, hidden: int) -> None:
     x, residual = torch.randn(rows, hidden).to(BF16), torch.randn(rows, hidden).to(BF16)
@@ -231,13 +244,18 @@ def test_everything_runs_on_the_current_stream(name: str, llama: ModelConfig) ->
 # ── a whole model ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+SHAPE: dict[str, Any] = {
+    "hidden_size": 256,
+    "intermediate_size": 352,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+}
+
+
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
-    path: Path = tmp_path_factory.mktemp("llama")
-    save_random_llama(
-        path, hidden_size=256, intermediate_size=352, num_attention_heads=8, num_key_value_heads=2, head_dim=64
-    )
-    return ModelConfig.load(path)
+    return ModelConfig.load(save_random_model(tmp_path_factory.mktemp("llama"), "llama", **SHAPE))
 
 
 def kv_spec(config: ModelConfig, dtype: str) -> KVSpec:
@@ -280,12 +298,14 @@ def logits_of(
     return logits
 
 
-def test_logits_of_a_model_agree_with_the_cpu(llama: ModelConfig) -> None:
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_logits_of_a_model_agree_with_the_cpu(family: str, tmp_path: Path) -> None:
     """The error's deviation is below 5 % of the logits' own."""
-    gpu_weights, cpu_weights = both_weights(llama)
-    gpu_kv, cpu_kv = kv_spec(llama, "bfloat16"), kv_spec(llama, "float32")
-    given = logits_of(llama, gpu_weights, CudaKernels(gpu_kv, llama.num_heads, CUDA), gpu_kv, CUDA)
-    wanted = logits_of(llama, cpu_weights, CpuKernels(cpu_kv.page_size), cpu_kv, torch.device("cpu"))
+    config = ModelConfig.load(save_random_model(tmp_path, family, **SHAPE))
+    gpu_weights, cpu_weights = both_weights(config)
+    gpu_kv, cpu_kv = kv_spec(config, "bfloat16"), kv_spec(config, "float32")
+    given = logits_of(config, gpu_weights, CudaKernels(gpu_kv, config.num_heads, CUDA), gpu_kv, CUDA)
+    wanted = logits_of(config, cpu_weights, CpuKernels(cpu_kv.page_size), cpu_kv, torch.device("cpu"))
     for on_gpu, on_cpu in zip(given, wanted, strict=True):
         assert on_gpu.dtype is torch.float32
         assert (on_gpu - on_cpu).std() < 0.05 * on_cpu.std()
@@ -308,9 +328,33 @@ def test_a_runner_serves_chunks_and_lanes_alike_on_another_stream(llama: ModelCo
         assert runner.step([Segment(prompt[40:], 40, pages, greedy, 0), lane])[0] == whole
 
 
-@pytest.mark.parametrize("choice", [{}, {"top_k": 20}, {"top_p": 0.8}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {},
+        {"top_k": 20},
+        {"top_p": 0.8},
+        {"top_k": 300, "top_p": 0.9, "min_p": 0.01},
+        {"temperature": 0.0},
+        {"temperature": 0.0, "logit_bias": {7: 50.0, 10**6: 1.0}},
+        {"repetition_penalty": 1.5, "frequency_penalty": 0.5, "presence_penalty": 0.5},
+        {"min_tokens": 40, "stop_token_ids": (1, 2, 3)},
+    ],
+    ids=str,
+)
 def test_the_sampler_draws_the_cpus_tokens(choice: dict[str, Any]) -> None:
     logits = torch.randn(64, 5000, generator=torch.Generator().manual_seed(0)) * 3
     params = [SamplingParams(max_tokens=1, seed=row, **choice) for row in range(64)]
-    on_gpu = Sampler().sample(logits.to(CUDA), params, range(64))
-    assert on_gpu.tolist() == Sampler().sample(logits, params, range(64)).tolist()
+    histories = [History.wanted_by(each, list(range(row, 5000, 3)), 500) for row, each in enumerate(params)]
+    on_gpu = Sampler().sample(logits.to(CUDA), params, range(64), histories)
+    assert on_gpu.tolist() == Sampler().sample(logits, params, range(64), histories).tolist()
+
+
+def test_logprobs_are_the_cpus() -> None:
+    logits = torch.randn(8, 5000, generator=torch.Generator().manual_seed(0)) * 3
+    params = [SamplingParams(max_tokens=1, logprobs=row or None) for row in range(8)]
+    on_gpu = with_logprobs(torch.arange(8, device=CUDA), logits.to(CUDA), params)
+    for given, wanted in zip(on_gpu, with_logprobs(torch.arange(8), logits, params), strict=True):
+        assert given.token_id == wanted.token_id
+        assert given.logprob == pytest.approx(wanted.logprob, abs=1e-4)
+        assert [token_id for token_id, _ in given.top_logprobs] == [token_id for token_id, _ in wanted.top_logprobs]

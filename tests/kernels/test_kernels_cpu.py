@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from engine.kernels import cpu
 from engine.kernels.cpu import CpuKernels
 from engine.kernels.factory import kernels_for
 from engine.resident.manifest import KVSpec
@@ -30,6 +31,20 @@ def test_attention(step: tuple[list[int], list[int]], heads: int, kv_heads: int,
     out = kernels.attend(kernels.plan(starts, lengths, this.page_tables), kv, given.q, given.k, given.v)
     torch.testing.assert_close(out, attended(this, given), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(kv, written(this, given), rtol=0, atol=0, equal_nan=True)
+
+
+def test_many_lanes_are_computed_in_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "LANE_TOKENS", 48)
+    starts = [0, 60, 11, 15, 3, 100, 12, 31, 5, 16]
+    this = case(starts, [1] * len(starts), page_size=4)
+    given = tensors(this, 6, 2, head_dim=10)
+    kernels = CpuKernels(4)
+    plan = kernels.plan(this.starts, this.lengths, this.page_tables)
+    tokens = [(len(group.rows), group.mask.shape[-1]) for group in plan.groups]
+    assert len(tokens) > 3
+    assert all(lanes == 1 or lanes * longest <= 48 for lanes, longest in tokens)
+    out = kernels.attend(plan, given.kv.clone(), given.q, given.k, given.v)
+    torch.testing.assert_close(out, attended(this, given), rtol=1e-5, atol=1e-5)
 
 
 def test_one_plan_serves_every_layer() -> None:

@@ -42,23 +42,24 @@ class Sequence:
 class Server:
     """A runner over a KV pool whose pages are handed out in random order."""
 
-    def __init__(self, path: Path, page_size: int, num_pages: int = 200, seed: int = 0):
+    def __init__(self, path: Path, page_size: int, num_pages: int = 200, seed: int = 0, dtype: str = "float32"):
         self.config = ModelConfig.load(path)
         layout = layout_of(self.config)
-        packed = pack(layout, "float32")
+        packed = pack(layout, dtype)
         self.weights_region = torch.zeros(packed.nbytes, dtype=torch.uint8)
-        load_checkpoint(path, self.weights_region, layout, "float32")
-        weights = weights_of(self.weights_region, packed.specs, "float32")
+        load_checkpoint(path, self.weights_region, layout, dtype)
+        weights = weights_of(self.weights_region, packed.specs, dtype)
         self.kv = KVSpec(
             num_layers=self.config.num_layers,
             num_pages=num_pages,
             page_size=page_size,
             num_kv_heads=self.config.num_kv_heads,
             head_dim=self.config.head_dim,
-            dtype="float32",
+            dtype=dtype,
         )
         # Pages come back to the pool with another request's numbers in them: large ones, so that a wrong read shows.
-        self.kv_region = torch.full((self.kv.nbytes // 4,), 1e4).view(torch.uint8)
+        element = weights["embed"].dtype
+        self.kv_region = torch.full((self.kv.nbytes // element.itemsize,), 1e4, dtype=element).view(torch.uint8)
         self.runner: ModelRunner = build_runner(
             self.config, weights, self.kv_region, self.kv, "cpu", torch.device("cpu")
         )

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from engine.request import SamplingParams
 from tests.checkpoints import save_random_model
 from tests.model.serving import Server, prompts
 
@@ -79,6 +80,22 @@ def test_chunked_prefill_then_batched_decode(
         server.step(sequences, 1)
     for sequence in sequences:
         assert sequence.drawn == greedy(reference, sequence.token_ids)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-5), ("float16", 0.01), ("bfloat16", 0.06)])
+def test_log_probabilities_in_every_element_type(
+    checkpoint: Path, reference: PreTrainedModel, dtype: str, error: float
+) -> None:
+    """The error's deviation stays below a part of the log-probabilities' own; it grows with the type's last bit."""
+    server = Server(checkpoint, page_size=4, dtype=dtype)
+    everything = SamplingParams(max_tokens=1, temperature=0.0, logprobs=server.config.vocab_size)
+    for prompt in prompts(4, server.config.vocab_size, 30, seed=2):
+        (drawn,) = server.runner.step([server.sequence(prompt, 1).segment(len(prompt), everything)])
+        assert drawn is not None
+        given = torch.tensor([logprob for _, logprob in sorted(drawn.top_logprobs)])
+        with torch.inference_mode():
+            wanted = reference(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1].log_softmax(-1)
+        assert (given - wanted).std() < error * wanted.std()
 
 
 def test_steps_that_mix_prefill_chunks_and_decode_lanes(checkpoint: Path, reference: PreTrainedModel) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.model.history import History
 from engine.model.runner import kv_layers_of
 from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
@@ -64,6 +65,30 @@ def test_a_seeded_draw_does_not_depend_on_the_company(server: Server) -> None:
     others = [Segment([index], 0, [20 + index], GREEDY, 0) for index in range(3)]
     alone = server.runner.step([segment])[0]
     assert server.runner.step([*others, segment])[3] == alone
+
+
+def test_penalties_reach_the_draw(server: Server) -> None:
+    """Without them the greedy token comes again for the same tokens; a heavy penalty on it brings another."""
+    (plain,) = server.runner.step([Segment([1, 2, 3], 0, [5], GREEDY, 1)])
+    assert plain is not None
+    penalty = SamplingParams(max_tokens=9, temperature=0.0, presence_penalty=1e4)
+    history = History([1, 2, plain.token_id], output_count=1)
+    segments = [Segment([1, 2, 3], 0, [5], GREEDY, 1), Segment([1, 2, 3], 0, [6], penalty, 1, history)]
+    unpunished, punished = server.runner.step(segments)
+    assert unpunished == plain
+    assert punished is not None
+    assert punished.token_id != plain.token_id
+
+
+def test_logprobs_are_reported_where_they_are_asked_for(server: Server) -> None:
+    asking = SamplingParams(max_tokens=9, temperature=0.0, logprobs=3)
+    segments = [Segment([1, 2, 3], 0, [page], sampling, 0) for page, sampling in ((5, asking), (6, GREEDY), (7, None))]
+    first, second, third = server.runner.step(segments)
+    assert first is not None
+    assert first.top_logprobs[0] == (first.token_id, first.logprob)
+    assert len(first.top_logprobs) == 3
+    assert second == Drawn(first.token_id)
+    assert third is None
 
 
 def test_a_step_needs_a_segment(server: Server) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
 
+from engine.model.history import History
 from engine.model.sampler import Sampler
 from engine.request import SamplingParams
 
@@ -82,6 +84,25 @@ def test_top_p_leaves_the_fewest_that_reach_p(top_p: float, kept: list[int]) -> 
     assert_follows(frequencies(probabilities.log().float(), params), expected / expected.sum())
 
 
+@pytest.mark.parametrize(
+    ("choices", "kept"),
+    [
+        ({"top_p": 0.65}, [3, 0, 1]),
+        ({"top_p": 0.65, "top_k": 2}, [3, 0, 1]),
+        ({"top_p": 0.95, "top_k": 2}, [3, 0, 1, 2]),
+        ({"top_p": 0.1}, [3]),
+        ({"top_p": 0.1, "top_k": 5}, [3]),
+    ],
+    ids=str,
+)
+def test_of_tokens_that_tie_top_p_keeps_the_first(choices: dict[str, Any], kept: list[int]) -> None:
+    """Of 0.2, 0.2, 0.2, 0.4, which top-k 2 leaves as they are, 0.65 is reached by 0.4 and the first two."""
+    probabilities = torch.tensor([0.2, 0.2, 0.2, 0.4])
+    expected = torch.zeros(4).index_put((torch.tensor(kept),), probabilities[kept])
+    counts = frequencies(probabilities.log(), SamplingParams(max_tokens=1, **choices))
+    assert_follows(counts, expected / expected.sum())
+
+
 def test_top_p_counts_after_top_k() -> None:
     """Of 0.4, 0.3, 0.2, 0.1 top-k leaves 4/7 and 3/7: 0.55 is reached by the first alone, which 0.4 of all is not."""
     logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
@@ -89,7 +110,32 @@ def test_top_p_counts_after_top_k() -> None:
     assert frequencies(logits, SamplingParams(max_tokens=1, top_p=0.55), 200)[1] > 0
 
 
-def test_a_draw_depends_on_seed_index_and_logits_alone() -> None:
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.8])
+@pytest.mark.parametrize("min_p", [0.05, 0.3, 1.0])
+def test_min_p_leaves_what_is_likely_enough_beside_the_likeliest(
+    logits: torch.Tensor, min_p: float, temperature: float
+) -> None:
+    probabilities = (logits / temperature).softmax(-1)
+    expected = torch.where(probabilities >= min_p * probabilities.max(), probabilities, 0.0)
+    params = SamplingParams(max_tokens=1, min_p=min_p, temperature=temperature)
+    assert_follows(frequencies(logits, params), expected / expected.sum())
+
+
+def test_top_p_counts_after_min_p() -> None:
+    """Of 0.4, 0.3, 0.2, 0.1 min-p 0.6 leaves 4/7 and 3/7: 0.55 is then reached by the first alone."""
+    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    assert frequencies(logits, SamplingParams(max_tokens=1, min_p=0.6, top_p=0.55), 50)[0] == 50
+    assert frequencies(logits, SamplingParams(max_tokens=1, min_p=0.1, top_p=0.55), 200)[1] > 0
+
+
+def test_min_p_of_one_row_is_nothing_to_another(logits: torch.Tensor) -> None:
+    strict, free = SamplingParams(max_tokens=1, min_p=1.0), SamplingParams(max_tokens=1, temperature=5.0)
+    drawn = SAMPLER.sample(logits.expand(60, -1), [strict, free] * 30, range(60)).tolist()
+    assert set(drawn[::2]) == {int(logits.argmax())}
+    assert len(set(drawn[1::2])) > 3
+
+
+def test_a_draw_depends_on_seed_index_history_and_logits_alone() -> None:
     """The same row gives the same token alone, in any row of any batch, beside any other kind of request."""
     generator = torch.Generator().manual_seed(0)
     source = random.Random(0)
@@ -101,15 +147,29 @@ def test_a_draw_depends_on_seed_index_and_logits_alone() -> None:
             temperature=source.choice([0.0, 0.7, 1.0, 1.6]),
             top_k=source.choice([0, 0, 5, 40]),
             top_p=source.choice([1.0, 1.0, 0.9, 0.5]),
+            min_p=source.choice([0.0, 0.0, 0.1]),
+            repetition_penalty=source.choice([1.0, 1.0, 1.7]),
+            frequency_penalty=source.choice([0.0, 0.0, 0.9]),
+            logit_bias=source.choice([{}, {}, {5: 4.0, 6: -3.0}]),
         )
         for _ in range(24)
     ]
     indices = [source.randrange(1000) for _ in range(24)]
-    alone = [int(SAMPLER.sample(batch[[row]], [params[row]], [indices[row]])) for row in range(24)]
+    tokens = [[source.randrange(97) for _ in range(40)] for _ in range(24)]
+    histories = [History.wanted_by(params[row], tokens[row], source.randrange(40)) for row in range(24)]
+
+    def drawn(rows: list[int]) -> list[int]:
+        return SAMPLER.sample(
+            batch[rows],
+            [params[row] for row in rows],
+            [indices[row] for row in rows],
+            [histories[row] for row in rows],
+        ).tolist()
+
+    alone = [drawn([row])[0] for row in range(24)]
     for _ in range(5):
         order = source.sample(range(24), k=source.randint(2, 24))
-        together = SAMPLER.sample(batch[order], [params[row] for row in order], [indices[row] for row in order])
-        assert together.tolist() == [alone[row] for row in order]
+        assert drawn(order) == [alone[row] for row in order]
 
 
 def test_seed_and_index_both_matter(logits: torch.Tensor) -> None:

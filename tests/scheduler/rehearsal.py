@@ -104,6 +104,8 @@ class RehearsedWorker:
 class Rehearsal:
     """Everything between the gateways and the KV cache, moved by hand."""
 
+    worker_type = RehearsedWorker
+
     def __init__(
         self,
         pages: int = 40,
@@ -141,7 +143,7 @@ class Rehearsal:
         for phases in roles:
             peer = f"{'+'.join(phases)}-{epoch}".encode()
             ready = WorkerReady(epoch, "a", phases, pid=1, splitter="none", share_percentage=50, sm_count=0)
-            self.workers[peer] = RehearsedWorker(peer, ready, self.model, self.page_size)
+            self.workers[peer] = self.worker_type(peer, ready, self.model, self.page_size)
             self.scheduler.worker_ready(peer, ready)
 
     def lose(self, peer: bytes) -> None:

@@ -12,9 +12,11 @@ from tests.scheduler.rehearsal import CONTROLLER, Rehearsal, undisturbed
 class AnyOrder(RuleBasedStateMachine):
     """Clients come and go, workers step at their own pace and die, in a pool that is always too small."""
 
+    stage_type = Rehearsal
+
     @initialize(pages=st.integers(10, 24), colocated=st.booleans(), depth=st.integers(1, 3), caching=st.booleans())
     def open(self, pages: int, colocated: bool, depth: int, caching: bool) -> None:
-        self.stage = Rehearsal(
+        self.stage = self.stage_type(
             pages=pages,
             colocated=colocated,
             prefix_caching=caching,

@@ -1,4 +1,4 @@
-"""Mistral: Llama, where attention does not reach further back than its window. Served where the window hides nothing."""
+"""Mistral: Llama that looks no further back than a window. Served where that window hides nothing."""
 
 from __future__ import annotations
 

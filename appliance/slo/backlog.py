@@ -1,0 +1,41 @@
+"""Where work comes in faster than it goes out: what waits grows, and by how much tells the delay."""
+
+from __future__ import annotations
+
+from appliance.slo.profile import Speeds
+from appliance.slo.target import SLOTarget
+from appliance.slo.window import WindowSummary
+
+IDLE_PART = 0.25
+"""Of the chip: with so much of its speed unused, prefill is not what requests wait for."""
+
+
+def prefill_delay_ms(
+    seen: WindowSummary, rate: float | None, speed: float, load: float, other: float, next_load: float
+) -> float:
+    """How long the prompt that comes at the next window's end would wait for those before it, at speed `other`.
+
+    backlog' = max(0, backlog + (λ − x) · rate · window), delay = backlog' / (x · rate). A backlog counts only if it
+    grew because of the load: a few prompts wait at any time. `rate` is the whole chip's, in tokens a second.
+    """
+    if not rate:
+        return 0.0
+    backlog = seen.waiting_prompt_tokens if speed <= load else 0.0
+    left = max(0.0, backlog + (next_load - other) * rate * seen.seconds)
+    return 1000 * left / (other * rate)
+
+
+def waits_for_lanes(seen: WindowSummary, speed: float, load: float, target: SLOTarget) -> bool:
+    """True if requests wait although prefill has time: for a place in the decode batch, or for pages."""
+    if seen.ttft_ms is None or not load or not seen.served_decode:
+        return False
+    is_late = seen.ttft_ms.p95 > target.ttft_target_ms
+    return is_late and seen.waiting > 0 and speed - load > IDLE_PART * speed
+
+
+def wait_for_lanes_ms(seen: WindowSummary, now: Speeds, other: Speeds) -> float:
+    """The wait of now, and what decode would add to it, or take off, over a window at speed `other`."""
+    assert seen.ttft_ms is not None
+    offered = max(seen.offered.decode, seen.served_decode)
+    capacity = seen.served_decode * other.decode / now.decode
+    return max(0.0, seen.ttft_ms.p95 + (1 - capacity / offered) * 1000 * seen.seconds)

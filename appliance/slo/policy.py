@@ -1,0 +1,148 @@
+"""The policy: from what was seen to what is done. Pure: no clock, no effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from appliance.slo.decision import Action, Choice, Decision
+from appliance.slo.ladder import Ladder
+from appliance.slo.predictor import Prediction, Predictor
+from appliance.slo.target import SLOTarget
+from appliance.slo.verdict import Verdict, judge, verdict_of
+from appliance.slo.window import WindowSummary
+from engine.allocation import Phase, SMAllocation
+
+LEAST_SAMPLES = 20
+LEAST_GAIN = 0.2
+"""Total relative violation that a move must take off, and this part of it, if it does not end the violation."""
+LEAST_HEADROOM = 0.1
+"""Of the targets, for a move that ends a violation however small: what it gains must not be lost to noise at once."""
+GRAVE = 0.5
+"""Total relative violation from which the policy does not wait for a second window to show it."""
+PATIENCE = 2
+"""Windows in a row that must show a lesser violation, or a violation to come, or one that nothing explains."""
+
+
+class Mode(StrEnum):
+    """`hold`: say what would be done, do nothing. `manual`: the split is a person's."""
+
+    AUTO = "auto"
+    HOLD = "hold"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    target: SLOTarget
+    ladder: Ladder
+    mode: Mode = Mode.AUTO
+    cooldown_seconds: float = 60.0
+    least_confidence: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """`violated` and `foreseen` count windows in a row, those shown and those predicted at the split in force.
+
+    `left` are the splits given up since the last window that kept the targets: nothing is tried twice.
+    """
+
+    changed_at: float | None = None
+    violated: int = 0
+    foreseen: int = 0
+    left: frozenset[SMAllocation] = frozenset()
+
+    def counted(self, is_violated: bool, is_foreseen: bool) -> PolicyState:
+        violated = self.violated + 1 if is_violated else 0
+        foreseen = self.foreseen + 1 if is_foreseen else 0
+        return replace(self, violated=violated, foreseen=foreseen, left=self.left if is_violated else frozenset())
+
+    def changed(self, at: float, old: SMAllocation) -> PolicyState:
+        """Another split was asked for, or is in force: what was counted at the old one means nothing."""
+        return PolicyState(changed_at=at, left=self.left | {old})
+
+    def cooldown_left(self, settings: Settings, now: float) -> float:
+        """Seconds until the split may change again."""
+        return 0.0 if self.changed_at is None else max(0.0, self.changed_at + settings.cooldown_seconds - now)
+
+
+class View(NamedTuple):
+    """Everything a choice is made from: `shown` by the window, `expected` where the split stays, `lacking` the phase
+    that should have more."""
+
+    seen: WindowSummary
+    in_force: SMAllocation
+    shown: Verdict
+    stays: Prediction
+    rungs: dict[SMAllocation, Prediction]
+    confidence: float
+    lacking: Phase
+
+    def stay(self, reason: str) -> Choice:
+        return Choice(Action.STAY, self.in_force, reason, self.confidence, self.stays)
+
+
+def decide(
+    state: PolicyState, settings: Settings, predictor: Predictor, seen: WindowSummary, in_force: SMAllocation
+) -> tuple[Decision, PolicyState]:
+    """Once a window. Returns the decision, and the state to decide from next time."""
+    if seen.samples < LEAST_SAMPLES:
+        choice = Choice(Action.STAY, in_force, f"fewer than {LEAST_SAMPLES} requests are no ground to decide on")
+        return Decision(in_force, seen, settings.target, choice), state.counted(False, False)
+    view = _view(settings, predictor, seen, in_force)
+    state = state.counted(bool(view.shown.violation), bool(judge(view.stays, settings.target).violation))
+    choice = _if_auto(_choose(state, settings, view), settings.mode, view)
+    decision = Decision(in_force, seen, settings.target, choice, view.rungs)
+    return decision, state.changed(seen.at, in_force) if decision.moves else state
+
+
+def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_force: SMAllocation) -> View:
+    now = predictor.profile.speeds(in_force)
+    rungs = {split: predictor.predict(seen, now, predictor.profile.speeds(split)) for split in settings.ladder}
+    shown = verdict_of(seen, settings.target)
+    lacking = Phase.DECODE if predictor.is_blocked(seen, now) else shown.worst
+    return View(seen, in_force, shown, predictor.predict(seen, now, now), rungs, predictor.confidence(seen.at), lacking)
+
+
+def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
+    """The questions in turn; each either ends in a choice or leads to the next."""
+    if not view.shown.violation and state.foreseen < PATIENCE:
+        return view.stay("both targets are kept")
+    if view.shown.violation < GRAVE and max(state.violated, state.foreseen) < PATIENCE:
+        return view.stay("one window more must show it")
+    if left := state.cooldown_left(settings, view.seen.at):
+        return view.stay(f"the last change was too recent, {left:.0f} s of cooldown are left")
+    if view.confidence < settings.least_confidence:
+        return _explore(state, settings, view)
+    return _take_best(settings, view)
+
+
+def _explore(state: PolicyState, settings: Settings, view: View) -> Choice:
+    doubt = f"the prediction is uncertain ({view.confidence:.2f}, {settings.least_confidence:g} are wanted)"
+    rung = settings.ladder.toward(view.lacking, view.in_force)
+    if state.violated < PATIENCE or rung is None:
+        return view.stay(doubt)
+    if rung in state.left:
+        return view.stay(f"{doubt}, and {rung} was no better")
+    reason = f"{doubt}, so one rung toward {view.lacking}, to learn from it"
+    return Choice(Action.EXPLORE, rung, reason, view.confidence, view.rungs[rung])
+
+
+def _take_best(settings: Settings, view: View) -> Choice:
+    best = min(view.rungs, key=lambda split: judge(view.rungs[split], settings.target).rank)
+    stays, there = judge(view.stays, settings.target), judge(view.rungs[best], settings.target)
+    overload = f"the box is overloaded at every split, at {best} by {there.excess(settings.target)}"
+    gain = stays.violation - there.violation
+    is_worth_it = there.headroom >= LEAST_HEADROOM or gain >= LEAST_GAIN * max(1.0, stays.violation)
+    if best == view.in_force or not is_worth_it:
+        return view.stay(overload if there.violation else "no other split promises enough")
+    reason = f"it is the least bad, for {overload}" if there.violation else "both targets should be kept there"
+    return Choice(Action.MOVE, best, reason, view.confidence, view.rungs[best])
+
+
+def _if_auto(choice: Choice, mode: Mode, view: View) -> Choice:
+    if mode is Mode.AUTO or choice.action is Action.STAY:
+        return choice
+    return view.stay(f"the policy is set to {mode} and does not take {choice.split}, though {choice.reason}")

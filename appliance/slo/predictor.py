@@ -1,0 +1,150 @@
+"""What TTFT and TPOT would be at another split. Pure: a window in, another predictor out.
+
+From Semi-PD (arXiv 2504.19867), with x and y the speeds of prefill and decode at a split, read through the profile:
+TTFT(x) = a₁ / (x − λ) + b₁ and TPOT(y) = a₂ / (y − μ) + b₂. λ and μ are the offered loads; the paper has μ = 0,
+which is what remains where the cost of one more request in the batch is not known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from appliance.slo.backlog import prefill_delay_ms, wait_for_lanes_ms, waits_for_lanes
+from appliance.slo.capacity import Capacity, Utilization
+from appliance.slo.line import Line, Point, has_spread, proportional, through
+from appliance.slo.percentiles import Percentiles
+from appliance.slo.profile import Profile, Speeds
+from appliance.slo.target import SLOTarget
+from appliance.slo.window import WindowSummary
+
+MARGIN = 0.05
+"""Of the chip: nearer to the load than this, the curve says nothing and the growth of the backlog is what counts."""
+KEPT = 48
+HALF_LIFE_WINDOWS = 6.0
+DOUBT = 0.5
+"""Windows of doubt: with n windows' worth of samples, confidence is at most n / (n + DOUBT)."""
+ANCHOR = 3.0
+"""At most by so much is a curve moved towards what is seen now."""
+
+
+class Prediction(NamedTuple):
+    """Milliseconds, at the 95th percentile."""
+
+    ttft_ms: float
+    tpot_ms: float
+
+
+class Sample(NamedTuple):
+    """One window. None where a latency says nothing of its phase: nothing was seen, or it was waiting for the other."""
+
+    at: float
+    speeds: Speeds
+    load: Utilization
+    ttft_ms: float | None
+    tpot_ms: float | None
+
+
+class Fit(NamedTuple):
+    """A curve in 1 / (speed − load), and how far it can be believed, from 0 to 1."""
+
+    line: Line
+    confidence: float
+
+    def at(self, speed: float, load: float) -> float:
+        return self.line.at(_reach(speed, load))
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """All that was learnt, over all splits that were in force."""
+
+    profile: Profile
+    target: SLOTarget
+    window_seconds: float = 30.0
+    capacity: Capacity = field(default_factory=Capacity)
+    samples: tuple[Sample, ...] = ()
+
+    def learned(self, seen: WindowSummary, speeds: Speeds) -> Predictor:
+        """With one more window, during all of which the phases had `speeds`."""
+        capacity = self.capacity.learned(seen, speeds, self.profile)
+        load = capacity.utilization(seen.offered)
+        ttft = seen.ttft_ms.p95 if seen.ttft_ms else None
+        tpot = seen.tpot_ms.p95 if seen.tpot_ms else None
+        if speeds.prefill <= load.prefill + MARGIN or self.is_blocked(seen, speeds):
+            ttft = None
+        if speeds.decode <= load.decode + MARGIN:
+            tpot = None
+        sample = Sample(seen.at, speeds, load, ttft, tpot)
+        return replace(self, capacity=capacity, samples=(*self.samples, sample)[-KEPT:])
+
+    # ── what it would be ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def predict(self, seen: WindowSummary, now: Speeds, other: Speeds) -> Prediction:
+        """p95 over the next window at speeds `other`, under the load that is forecast; `now` are those of `seen`.
+
+        The curve gives the shape; it is moved, by a factor, towards what is seen now.
+        """
+        was, will_be = self.capacity.utilization(seen.offered), self.capacity.utilization(seen.forecast)
+        ttft_ms = self._prefill_ttft_ms(seen, now, other, was.prefill, will_be.prefill)
+        if self.is_blocked(seen, now):
+            ttft_ms = max(ttft_ms, wait_for_lanes_ms(seen, now, other))
+        fit = self.fit_tpot(seen.at)
+        anchor = _anchor(seen.tpot_ms, fit.at(now.decode, was.decode))
+        crowd = max(1.0, (will_be.decode + MARGIN) / other.decode)
+        return Prediction(ttft_ms, anchor * crowd * fit.at(other.decode, will_be.decode))
+
+    def is_blocked(self, seen: WindowSummary, now: Speeds) -> bool:
+        """True if requests wait for decode rather than for prefill."""
+        return waits_for_lanes(seen, now.prefill, self.capacity.utilization(seen.offered).prefill, self.target)
+
+    def _prefill_ttft_ms(self, seen: WindowSummary, now: Speeds, other: Speeds, was: float, will_be: float) -> float:
+        """Curve and backlog. What is seen moves the curve only where the curve is what is seen."""
+        fit = self.fit_ttft(seen.at)
+        is_telling = now.prefill > was + MARGIN and not self.is_blocked(seen, now)
+        anchor = _anchor(seen.ttft_ms, fit.at(now.prefill, was)) if is_telling else 1.0
+        rate = self.capacity.prefill_rate
+        delay_ms = prefill_delay_ms(seen, rate, now.prefill, was, other.prefill, will_be)
+        return anchor * fit.at(other.prefill, will_be) + delay_ms
+
+    def fit_ttft(self, at: float) -> Fit:
+        points = [(s.at, _reach(s.speeds.prefill, s.load.prefill), s.ttft_ms) for s in self.samples]
+        return self._fit(points, at, self.target.ttft_target_ms)
+
+    def fit_tpot(self, at: float) -> Fit:
+        points = [(s.at, _reach(s.speeds.decode, s.load.decode), s.tpot_ms) for s in self.samples]
+        return self._fit(points, at, self.target.tpot_target_ms)
+
+    def confidence(self, at: float) -> float:
+        """Of the less certain one of both."""
+        return min(self.fit_ttft(at).confidence, self.fit_tpot(at).confidence)
+
+    def _fit(self, seen: list[tuple[float, float, float | None]], at: float, target_ms: float) -> Fit:
+        """Errors count relative to the target, or to what was seen if that is more: bad latency is no bad fit.
+
+        The error of the fit is that of a mean, the error of a window over √n: p95 of a window is noisy, and noise that
+        averages out makes no curve wrong.
+        """
+        half_life = HALF_LIFE_WINDOWS * self.window_seconds
+        fading = [(u, ms, 0.5 ** ((at - when) / half_life)) for when, u, ms in seen if ms is not None]
+        if not fading:
+            return Fit(Line(0.0, 0.0), 0.0)
+        points = [Point(u, ms, weight / max(target_ms, ms) ** 2) for u, ms, weight in fading]
+        line = through(points) if has_spread(points) else proportional(points)
+        weight = sum(weight for *_, weight in fading)
+        errors = sum(w * ((line.at(u) - ms) / max(target_ms, ms)) ** 2 for u, ms, w in fading)
+        certainty = weight / (weight + DOUBT)
+        return Fit(line, certainty * max(0.0, 1.0 - math.sqrt(errors / weight / max(1.0, weight))))
+
+
+def _reach(speed: float, load: float) -> float:
+    """1 / (speed − load), held where the load comes nearer than the margin."""
+    return 1.0 / max(speed - load, MARGIN)
+
+
+def _anchor(seen: Percentiles | None, fitted_ms: float) -> float:
+    """The factor that brings a curve half of the way, in logarithms, to what is seen: a window is noise as well."""
+    if seen is None or fitted_ms <= 0:
+        return 1.0
+    return min(ANCHOR, max(1.0 / ANCHOR, math.sqrt(seen.p95 / fitted_ms)))

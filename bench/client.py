@@ -1,0 +1,192 @@
+"""Sends requests at their times and notes what comes back. One event loop, no work beside it.
+
+Each request has a connection of its own, and its time begins before it connects: a front end that is slow to accept is
+part of what a user waits for. The client also measures itself: how late it sends, and how late its event loop is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+import uvloop
+
+from bench.answer_reader import AnswerReader
+from bench.endpoint import Endpoint
+from bench.record import Observed, Record
+
+LAG_PERIOD = 0.005
+"""Seconds between two looks at the event loop's own lateness."""
+
+IsHopeless = Callable[[Record], bool]
+"""Told of each request that ends; true if the run need not go on."""
+
+
+class Planned(NamedTuple):
+    """A request and where to write down what became of it."""
+
+    record: Record
+    request: bytes
+
+
+class Exchange(asyncio.Protocol):
+    """One connection: sends the request, reads the answer."""
+
+    def __init__(self, planned: Planned, clock: Callable[[], float]):
+        self._request = planned.request
+        self._reader = AnswerReader(planned.record)
+        self._clock = clock
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).write(self._request)  # uvloop's transports are not of asyncio's classes
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data, self._clock())
+        if self._reader.is_finished:
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.finished.done():
+            self._reader.end()
+            self.finished.set_result(None)
+
+
+class LoadClient:
+    """One run against one endpoint; `start` is `time.monotonic()` at its time 0."""
+
+    def __init__(self, endpoint: Endpoint, start: float, grace_seconds: float, is_hopeless: IsHopeless | None = None):
+        self._endpoint = endpoint
+        self._tls: ssl.SSLContext | None = endpoint.tls_context
+        self._start = start
+        self._grace_seconds = grace_seconds
+        self._is_hopeless = is_hopeless or (lambda record: False)
+        self._hopeless = asyncio.Event()
+        self._loop_lags: list[float] = []
+
+    async def open_loop(self, plan: Sequence[Planned]) -> Observed:
+        """Send each when it is due, whatever became of the others; wait for answers `grace_seconds` after the last."""
+        return await self._observed(plan, self._send_on_time(plan))
+
+    async def rounds(self, plan: Sequence[Sequence[Planned]]) -> Observed:
+        """A closed loop: all of a round at once, the next round when the last of it has ended."""
+        return await self._observed([planned for one in plan for planned in one], self._send_in_rounds(plan))
+
+    async def _observed(self, plan: Sequence[Planned], sending: Coroutine[Any, Any, None]) -> Observed:
+        meter = asyncio.create_task(self._watch_lag())
+        with _no_garbage_collection():
+            await sending
+        meter.cancel()
+        return Observed([planned.record for planned in plan], self._loop_lags, self._hopeless.is_set())
+
+    async def _send_on_time(self, plan: Sequence[Planned]) -> None:
+        exchanges = set[asyncio.Task[None]]()
+        for planned in plan:
+            await self._wait_until(planned.record.due)
+            if self._hopeless.is_set():
+                break
+            exchanges.add(asyncio.create_task(self._exchange(planned)))
+        await self._wait_for(exchanges)
+
+    async def _send_in_rounds(self, plan: Sequence[Sequence[Planned]]) -> None:
+        for together in plan:
+            now = self._now()
+            for planned in together:
+                planned.record.due = now
+            await self._wait_for({asyncio.create_task(self._exchange(planned)) for planned in together})
+
+    async def _wait_for(self, exchanges: set[asyncio.Task[None]]) -> None:
+        """Until all have ended, or the run is hopeless, or the grace is over; then the rest are left unfinished."""
+        hopeless = asyncio.create_task(self._hopeless.wait())
+        everything = asyncio.gather(*exchanges)
+        await asyncio.wait((everything, hopeless), timeout=self._grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        hopeless.cancel()
+        for exchange in exchanges:
+            exchange.cancel()
+        await asyncio.gather(everything, hopeless, return_exceptions=True)
+        for exchange in exchanges:
+            if not exchange.cancelled():
+                exchange.result()
+
+    async def _exchange(self, planned: Planned) -> None:
+        record = planned.record
+        record.sent = self._now()
+        endpoint = self._endpoint
+        try:
+            transport, protocol = await asyncio.get_running_loop().create_connection(
+                lambda: Exchange(planned, self._now),
+                endpoint.address,
+                endpoint.port,
+                ssl=self._tls,
+                server_hostname=endpoint.host if self._tls else None,
+            )
+        except OSError:
+            record.failure = "no connection"
+        else:
+            try:
+                await protocol.finished
+            finally:
+                transport.abort()
+        if self._is_hopeless(record):
+            self._hopeless.set()
+
+    async def _wait_until(self, due: float) -> None:
+        """Never returns early: the loop's timers are rounded to milliseconds, the rest is spent going round."""
+        while (delay := due - self._now()) > 0:
+            await asyncio.sleep(delay)
+
+    async def _watch_lag(self) -> None:
+        """A stall counts as often as it was missed, else one long stall would pass as a single look."""
+        expected = self._now() + LAG_PERIOD
+        while True:
+            await asyncio.sleep(max(0.0, expected - self._now()))
+            now = max(self._now(), expected)
+            while expected <= now:
+                self._loop_lags.append(now - expected)
+                expected += LAG_PERIOD
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A collection in the midst of a run would stop the client for milliseconds."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def run_open_loop(
+    endpoint: Endpoint,
+    plan: Sequence[Planned],
+    start: float,
+    grace_seconds: float,
+    is_hopeless: IsHopeless | None = None,
+) -> Observed:
+    """An open loop in this process."""
+
+    async def run() -> Observed:
+        return await LoadClient(endpoint, start, grace_seconds, is_hopeless).open_loop(plan)
+
+    return uvloop.run(run())
+
+
+def run_rounds(endpoint: Endpoint, plan: Sequence[Sequence[Planned]], grace_seconds: float) -> Observed:
+    """A closed loop in this process."""
+
+    async def run() -> Observed:
+        return await LoadClient(endpoint, time.monotonic(), grace_seconds).rounds(plan)
+
+    return uvloop.run(run())

@@ -1,0 +1,165 @@
+"""Makes bench/README.md from a results file. Every figure in it comes from there; only the explanations are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from bench.machine import Machine
+from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
+from bench.summary import LAG_LIMIT_MS
+from bench.table import HEADINGS, POINTS, digits, row
+
+T = TypeVar("T", RunLine, SearchLine, MicroLine)
+
+_INTRODUCTION = f"""\
+<!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
+# What was measured
+
+`semi-pd bench` loads any OpenAI-compatible endpoint, so that this appliance and others are measured by one client.
+
+| command | measures |
+|---|---|
+| `semi-pd bench rate --mix azure-conv --rate 18` | one rate, or several: Poisson arrivals, open loop |
+| `semi-pd bench search --mix azure-conv --ttft-ms 500 --tpot-ms 30` | the highest rate at which 90 % keep the targets |
+| `semi-pd bench streams --mix fixed:512/256 --streams 32` | so many streams at once, in rounds |
+| `semi-pd bench trace FILE` | requests that a file times itself |
+| `semi-pd bench micro --model DIR` | a model's steps beside their floors, without a server |
+| `semi-pd bench shape DIR` | makes a model directory for `--load-format dummy` |
+| `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
+| `semi-pd bench report` | makes this page |
+
+Each measuring command appends to one results file. `--budget-minutes` ends it in time, `--resume` goes on later.
+
+**How it is measured.** Prompts are random token ids, fresh each run; answers are greedy and go on past the end
+token, so that a request has exactly the length that was drawn. Each request has its own connection, and TTFT begins
+before it connects. TPOT is (last token − first token) / (tokens − 1); the number of tokens is the server's own,
+from the usage at the end of the stream, and an answer of another length has failed. The longest gap is that between
+two events; an event counts as one arrival however many tokens it carries, and tokens without visible text may
+arrive silently unless `--token-ids` asks for their ids, which are then counted and must agree with the usage. The
+*tail* TPOT of streams is the time between two tokens while all streams of a round decode. Requests of the warm-up
+are sent and not measured. A run in which the client itself was late by more than {LAG_LIMIT_MS:g} ms, in sending or
+in its event loop, at the 99th percentile, does not count and is not shown. Percentiles are {POINTS}.
+"""
+
+
+def report(lines: Sequence[Line]) -> str:
+    """The whole page, in Markdown."""
+    runs = [line for line in lines if isinstance(line, RunLine)]
+    shown = [run for run in runs if run.summary.counts and run.configuration.goal is None]
+    searches = [line for line in lines if isinstance(line, SearchLine)]
+    steps = [line for line in lines if isinstance(line, MicroLine)]
+    parts = [_INTRODUCTION]
+    parts += _sections("Highest rates", searches, _search_table)
+    parts += _sections("Runs", shown, _run_table)
+    parts += _sections("Steps beside their floors", steps, _micro_table)
+    if not (shown or searches or steps):
+        parts.append("Nothing has been measured yet.\n")
+    late = sum(not run.summary.counts for run in runs)
+    if late:
+        parts.append(f"{late} further runs do not count, because the client was late.\n")
+    return "\n".join(parts)
+
+
+def _sections(heading: str, lines: Sequence[T], table) -> Iterable[str]:
+    """A section, with a table and the commands for each machine."""
+    if not lines:
+        return
+    yield f"## {heading}\n"
+    for machine, group in groupby(sorted(lines, key=_machine_key), key=lambda line: line.origin.machine):
+        measured = list(group)
+        yield f"### {describe(machine)}\n"
+        yield table(measured)
+        yield _commands([line.origin for line in measured])
+
+
+def _machine_key(line: RunLine | SearchLine | MicroLine) -> str:
+    return describe(line.origin.machine)
+
+
+def describe(machine: Machine) -> str:
+    """One line: hardware, driver, versions."""
+    driver = [f"driver {machine.driver}"] if machine.driver else []
+    versions = [f"{package} {version}" for package, version in machine.versions.items()]
+    return ", ".join([machine.name, *driver, *versions, f"Python {machine.python}"])
+
+
+def _run_table(lines: list[RunLine]) -> str:
+    headings = ("when", "system", "split", *HEADINGS, "targets", "seed", "scale")
+    return markdown_table(headings, (_run_row(line) for line in lines))
+
+
+def _run_row(line: RunLine) -> tuple[str, ...]:
+    asked = line.configuration
+    return (
+        line.origin.at[:16],
+        asked.system,
+        asked.split or "–",
+        *row(line),
+        str(asked.targets) or "–",
+        str(asked.seed),
+        f"{asked.scale:g}",
+    )
+
+
+def _search_table(lines: list[SearchLine]) -> str:
+    headings = (
+        "when",
+        "system",
+        "split",
+        "mix",
+        "targets",
+        "part that keeps them",
+        "highest rate, req/s",
+        "all rates tried",
+    )
+    return markdown_table(headings, (_search_row(line) for line in lines))
+
+
+def _search_row(line: SearchLine) -> tuple[str, ...]:
+    asked = line.configuration
+    tried = ", ".join(f"{rate:g}: {part:.0%}" for rate, part in sorted(line.attainments.items()))
+    highest = "none" if line.highest_rate is None else f"{line.highest_rate:g}"
+    goal = f"{asked.goal:.0%}" if asked.goal is not None else "–"
+    mix = asked.mix if asked.scale == 1.0 else f"{asked.mix} × {asked.scale:g}"
+    return (line.origin.at[:16], asked.system, asked.split or "–", mix, str(asked.targets), goal, highest, tried)
+
+
+def _micro_table(lines: list[MicroLine]) -> str:
+    headings = ("when", "model", "step", "ms", "floor by bytes", "floor by operations", "× floor", "TB/s", "TFLOP/s")
+    return markdown_table(headings, (micro_row(line) for line in lines))
+
+
+def micro_row(line: MicroLine) -> tuple[str, ...]:
+    step, floor = line.step, max(line.bytes_floor_ms, line.operations_floor_ms)
+    what = f"decode {step.batch} × {step.context}" if step.kind == "decode" else f"prefill of {step.context}"
+    return (
+        line.origin.at[:16],
+        f"{line.model}, {line.dtype}",
+        what,
+        digits(line.milliseconds),
+        digits(line.bytes_floor_ms),
+        digits(line.operations_floor_ms),
+        f"{line.milliseconds / floor:.2f}",
+        f"{line.bandwidth / 1e12:.3g}",
+        f"{line.matrix_rate / 1e12:.3g}",
+    )
+
+
+def _commands(origins: list[Origin]) -> str:
+    """Each command once, with the days on which it was given."""
+    days = dict[str, set[str]]()
+    for origin in origins:
+        days.setdefault(origin.command, set()).add(origin.at[:10])
+    lines = [f"{command}    # {', '.join(sorted(on))}" for command, on in days.items()]
+    return "\n".join(["```", *lines, "```", ""])
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_markdown_row(headings), "|" + "---|" * len(headings)]
+    return "\n".join([*lines, *(_markdown_row(cells) for cells in rows), ""])
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,156 @@
+"""The results file: one JSON line for everything measured, only ever appended to."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from bench.machine import Machine
+from bench.summary import Summary, Targets
+from engine.errors import SemiPDError
+
+RESULTS = Path("bench/results/speed.jsonl")
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """When a figure was measured, with which command, on what."""
+
+    at: str
+    command: str
+    machine: Machine
+
+    @classmethod
+    def now(cls, machine: Machine) -> Origin:
+        given = sys.argv[1:]
+        words = ["semi-pd", *given] if given[:1] == ["bench"] else ["semi-pd", "bench", *given]
+        return cls(datetime.now(UTC).isoformat(timespec="seconds"), without_key(words), machine)
+
+
+class Configuration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What sets one run apart from another: equal configurations need not be measured twice.
+
+    `rate` None: as the trace says, or, with `streams`, in rounds. `goal`: the run is part of a search and ends early
+    where it cannot reach that attainment.
+    """
+
+    system: str
+    mix: str
+    seconds: float
+    warmup_seconds: float
+    seed: int
+    scale: float = 1.0
+    vocabulary: int = 0
+    split: str = ""
+    rate: float | None = None
+    streams: int | None = None
+    rounds: int | None = None
+    targets: Targets = Targets()
+    goal: float | None = None
+    token_ids: bool = False
+
+
+class RunLine(msgspec.Struct, frozen=True, tag="run"):
+    """One run."""
+
+    origin: Origin
+    configuration: Configuration
+    summary: Summary
+    clients: int = 1
+
+
+class SearchLine(msgspec.Struct, frozen=True, tag="search"):
+    """The outcome of a search; `highest_rate` None: not even the lowest rate tried was good.
+
+    `attainments`: rate → attainment, of all runs of the search.
+    """
+
+    origin: Origin
+    configuration: Configuration
+    highest_rate: float | None
+    attainments: dict[float, float]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A model step: `kind` decode with `batch` sequences of `context` tokens, or prefill of `context` tokens."""
+
+    kind: str
+    batch: int
+    context: int
+
+
+class MicroLine(msgspec.Struct, frozen=True, tag="micro"):
+    """A step beside its floors: the time to move its bytes at the bandwidth, and to do its operations at the matrix
+    rate, both measured in the same run."""
+
+    origin: Origin
+    model: str
+    dtype: str
+    step: Step
+    milliseconds: float
+    bytes_floor_ms: float
+    operations_floor_ms: float
+    bandwidth: float
+    matrix_rate: float
+
+
+Line = RunLine | SearchLine | MicroLine
+L = TypeVar("L", RunLine, SearchLine, MicroLine)
+
+
+class BadResults(SemiPDError):
+    """A line of a results file is none."""
+
+
+class Results:
+    """What has been measured, and where the next figure goes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.lines: list[Line] = _read(path) if path.exists() else []
+
+    def append(self, line: Line) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+        self.lines.append(line)
+
+    def run_of(self, configuration: Configuration) -> RunLine | None:
+        """The latest run of it that counts."""
+        runs = (line for line in reversed(self.of_kind(RunLine)) if line.summary.counts)
+        return next((line for line in runs if line.configuration == configuration), None)
+
+    def search_of(self, configuration: Configuration) -> SearchLine | None:
+        searches = reversed(self.of_kind(SearchLine))
+        return next((line for line in searches if line.configuration == configuration), None)
+
+    def of_kind(self, kind: type[L]) -> list[L]:
+        return [line for line in self.lines if isinstance(line, kind)]
+
+
+def _read(path: Path) -> list[Line]:
+    decoder = msgspec.json.Decoder(Line)
+    lines = list[Line]()
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            lines.append(decoder.decode(line))
+        except msgspec.MsgspecError as error:
+            raise BadResults(f"Line {number} of {path} is no result: {error}.") from error
+    return lines
+
+
+def without_key(words: list[str]) -> str:
+    """A command line that may be shown: the API key is left out."""
+    shown = list[str]()
+    is_key = False
+    for word in words:
+        if is_key or word.startswith("--api-key="):
+            shown.append("…" if is_key else "--api-key=…")
+        else:
+            shown.append(shlex.quote(word))
+        is_key = word == "--api-key"
+    return " ".join(shown)

@@ -1,0 +1,140 @@
+"""Curves that were put in come out, and what cannot be known is not believed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from appliance.slo.backlog import prefill_delay_ms
+from appliance.slo.capacity import Capacity
+from appliance.slo.line import Point, through
+from appliance.slo.metrics import WorkTotals
+from appliance.slo.offered import Load
+from appliance.slo.percentiles import Percentiles
+from appliance.slo.predictor import Predictor
+from appliance.slo.profile import Profile, Speeds
+from appliance.slo.target import SLOTarget
+from appliance.slo.window import WindowSummary
+
+TARGET = SLOTarget(1000.0, 50.0)
+NO_LOAD = Load()
+
+
+def window(at: float, ttft: float, tpot: float, load: Load = NO_LOAD, **more: Any) -> WindowSummary:
+    return WindowSummary(
+        at=at, seconds=30.0, samples=100, ttft_ms=Percentiles(ttft, ttft, ttft), tpot_ms=Percentiles(tpot, tpot, tpot),
+        offered=load, forecast=load, **more,
+    )  # fmt: skip
+
+
+def taught(a1: float, b1: float, a2: float, b2: float, shares: list[float]) -> Predictor:
+    """A predictor that has seen the exact curves of an idle box at these prefill shares."""
+    predictor = Predictor(Profile.duty(), TARGET)
+    for number, x in enumerate(shares):
+        seen = window(30.0 * number, a1 / x + b1, a2 / (1 - x) + b2)
+        predictor = predictor.learned(seen, Speeds(x, 1 - x))
+    return predictor
+
+
+@given(st.floats(1, 500), st.floats(0, 200), st.floats(1, 50), st.floats(0, 20))
+def test_the_papers_curves_are_found_again(a1: float, b1: float, a2: float, b2: float) -> None:
+    predictor = taught(a1, b1, a2, b2, [0.3, 0.5, 0.7, 0.4])
+    last = window(90.0, a1 / 0.4 + b1, a2 / 0.6 + b2)
+    predicted = predictor.predict(last, Speeds(0.4, 0.6), Speeds(0.8, 0.2))
+    assert predicted == pytest.approx((a1 / 0.8 + b1, a2 / 0.2 + b2), rel=1e-3)
+    assert predictor.confidence(90.0) > 0.8
+
+
+def test_one_split_alone_is_taken_to_scale_with_speed() -> None:
+    predictor = taught(100.0, 50.0, 10.0, 0.0, [0.5, 0.5])
+    seen = window(60.0, 250.0, 20.0)
+    assert predictor.predict(seen, Speeds(0.5, 0.5), Speeds(0.25, 0.75)) == pytest.approx((500.0, 40 / 3))
+
+
+def test_load_is_measured_in_what_the_whole_chip_can_do() -> None:
+    work = WorkTotals(
+        prefill_tokens=30_000, prefill_seconds=10.0, decode_tokens=1000, decode_steps=100, decode_seconds=2.0
+    )
+    seen = window(0.0, 100.0, 20.0, Load(1000.0, 500.0), work=work)
+    rests = Capacity().learned(seen, Speeds(0.5, 0.5), Profile.duty())
+    assert rests.utilization(seen.offered).prefill == pytest.approx(1 / 3)
+    stretches = Capacity().learned(seen, Speeds(0.5, 0.5), Profile({}, stretches_steps=True))
+    assert stretches.utilization(seen.offered).prefill == pytest.approx(1 / 6)
+
+
+def test_what_a_request_adds_to_a_decode_step_is_told_from_batches_that_differ() -> None:
+    capacity = Capacity()
+    for batch in (10, 20, 40):
+        work = WorkTotals(decode_tokens=batch * 100, decode_steps=100, decode_seconds=100 * (0.004 + 0.0001 * batch))
+        capacity = capacity.learned(window(0.0, 1.0, 1.0, work=work), Speeds(0.5, 0.5), Profile.duty())
+    assert capacity.seconds_a_lane == pytest.approx(0.0001)
+    assert capacity.utilization(Load(0.0, 3000.0)).decode == pytest.approx(0.3)
+
+
+def test_beyond_capacity_the_backlog_tells_the_delay() -> None:
+    seen = window(0.0, 5000.0, 20.0, Load(9000.0), waiting_prompt_tokens=20_000)
+    # 10,000 tokens/s on the whole chip: at 80 % 1,000 tokens/s pile up for 30 s on what waits already.
+    assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 0.8, 0.9) == pytest.approx(1000 * 50_000 / 8000)
+    assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 1.0, 0.9) == 0.0
+    assert prefill_delay_ms(seen, None, 0.5, 0.9, 0.5, 0.9) == 0.0
+
+
+def test_bad_latency_is_no_bad_fit() -> None:
+    slow = taught(5000.0, 100.0, 400.0, 20.0, [0.3, 0.5, 0.7, 0.4])
+    assert slow.confidence(90.0) > 0.8
+
+
+def test_windows_that_contradict_each_other_are_not_believed() -> None:
+    predictor = Predictor(Profile.duty(), TARGET)
+    for number, ttft in enumerate([100.0, 9000.0] * 2):
+        predictor = predictor.learned(window(30.0 * number, ttft, 20.0), Speeds(0.5, 0.5))
+    assert predictor.confidence(120.0) < 0.7
+
+
+def test_nothing_seen_is_no_confidence() -> None:
+    assert Predictor(Profile.duty(), TARGET).confidence(0.0) == 0.0
+
+
+SEEN = st.tuples(st.floats(0.1, 0.9), st.floats(0.1, 1e5), st.floats(0.1, 1e4), st.floats(0, 2e4), st.floats(0, 5e3))
+
+
+def learn_all(windows: list[tuple[float, float, float, float, float]]) -> tuple[Predictor, WindowSummary, Speeds]:
+    predictor, seen, x = Predictor(Profile.duty(), TARGET), window(0.0, 1.0, 1.0), 0.5
+    for number, (x, ttft, tpot, prompts, tokens) in enumerate(windows):
+        work = WorkTotals(1000, 0.1, int(tokens * 30) + 1, 100 + number, 2.0)
+        seen = window(30.0 * number, ttft, tpot, Load(prompts, tokens), work=work, waiting_prompt_tokens=500, waiting=2)
+        predictor = predictor.learned(seen, Speeds(x, 1 - x))
+    return predictor, seen, Speeds(x, 1 - x)
+
+
+@given(st.lists(SEEN, min_size=1, max_size=12), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
+def test_more_speed_never_predicts_more_latency(windows: list, one: float, other: float) -> None:
+    assume(one < other)
+    predictor, seen, now = learn_all(windows)
+    less, more = (predictor.predict(seen, now, Speeds(x, x)) for x in (one, other))
+    assert more.ttft_ms <= less.ttft_ms * (1 + 1e-9)
+    assert more.tpot_ms <= less.tpot_ms * (1 + 1e-9)
+
+
+@given(st.lists(SEEN, min_size=1, max_size=12))
+def test_confidence_is_from_0_to_1(windows: list) -> None:
+    predictor, seen, _ = learn_all(windows)
+    assert 0 <= predictor.confidence(seen.at) <= 1
+
+
+POINTS = st.lists(st.builds(Point, st.floats(0.5, 20), st.floats(0, 1e4), st.floats(0.01, 1)), min_size=2, max_size=20)
+
+
+@given(POINTS, st.floats(0, 1e3), st.floats(0, 1e3))
+def test_no_other_line_of_that_kind_fits_better(points: list[Point], slope: float, level: float) -> None:
+    assume(max(p.u for p in points) - min(p.u for p in points) > 0.5)
+    line = through(points)
+
+    def error(a: float, b: float) -> float:
+        return sum(p.weight * (a * p.u + b - p.value) ** 2 for p in points)
+
+    assert min(line) >= 0
+    assert error(*line) <= error(slope, level) * (1 + 1e-9) + 1e-6

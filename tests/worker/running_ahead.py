@@ -1,0 +1,90 @@
+"""A worker that runs ahead without a GPU: steps are launched before the last one is seen, and computed late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from engine.allocation import Phase
+from engine.model.lane import Lane
+from engine.model.runner import ModelRunner
+from engine.model.segment import Drawn, Segment
+from engine.wire.codec import Message
+from engine.wire.to_scheduler import Drained
+from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
+from engine.worker.decoder import Decoder
+from engine.worker.prefiller import Prefiller
+from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
+from tests.scheduler.rehearsal import HashModel, Rehearsal, RehearsedWorker
+
+
+class LateStep:
+    """Computed when it is seen: whoever gets one of its pages before that has it written over."""
+
+    def __init__(self, runner: LateRunner, lanes: Sequence[Lane]):
+        self._runner = runner
+        self._pieces = [(lane, lane.segment) for lane in lanes]
+
+    def tokens(self) -> list[Drawn]:
+        return [self._runner.compute(lane, segment) for lane, segment in self._pieces]
+
+
+class LateRunner:
+    """Keeps the tokens that were drawn, as the device does: those of lanes in flight are known nowhere else."""
+
+    runs_ahead = True
+
+    def __init__(self, model: HashModel):
+        self._model = model
+        self._tokens: dict[Lane, tuple[int, int]] = {}
+
+    def launch(self, lanes: Sequence[Lane]) -> LateStep:
+        assert lanes, "a step over nobody"
+        return LateStep(self, lanes)
+
+    def compute(self, lane: Lane, segment: Segment) -> Drawn:
+        """Lanes that were in the step before feed what it drew, all others what the host knows."""
+        position, token_id = self._tokens.get(lane, (-1, -1))
+        if position == segment.start:
+            segment = segment._replace(token_ids=[token_id])
+        (drawn,) = self._model.step([segment])
+        assert drawn is not None
+        self._tokens[lane] = (segment.start + 1, drawn.token_id)
+        return drawn
+
+
+class AheadWorker(RehearsedWorker):
+    """The worker's own turns over such a runner."""
+
+    def __init__(self, peer: bytes, ready: Any, model: HashModel, page_size: int):
+        super().__init__(peer, ready, model, page_size)
+        self.steps = steps_of(ready.phases, ready.epoch, model, page_size)
+
+    def work(self) -> list[Message]:
+        while self.orders:
+            match self.orders.popleft():
+                case PrefillOrder() | DecodeOrder() as order:
+                    self.steps.apply(order)
+                case Drain():
+                    self.is_drained = True
+                    return [*self.steps.finish(), Drained(self.ready.epoch)]
+        reports: list[Message] = []
+        while self.steps.has_work and not reports:  # the first turn only launches
+            reports += self.steps.turn()
+        return reports
+
+
+def steps_of(phases: Sequence[Phase], epoch: int, model: HashModel, page_size: int) -> Steps:
+    runner = cast(ModelRunner, model)
+    if tuple(phases) == (Phase.PREFILL,):
+        return PrefillSteps(Prefiller(), runner)
+    decoder = Decoder(epoch, page_size)
+    if tuple(phases) == (Phase.DECODE,):
+        return DecodeSteps(decoder, LateRunner(model))
+    return ColocatedSteps(Prefiller(), decoder, runner, LateRunner(model))
+
+
+class AheadRehearsal(Rehearsal):
+    """The rehearsal with workers that run ahead."""
+
+    worker_type = AheadWorker
