@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections import deque
@@ -351,6 +352,8 @@ class ProcessRotationManager:
         self._processes.expect_ends()
         self._processes.end_all()
         self._links.close()
+        if self._started.done() and self._started.exception() is None:  # after a failed start its logs are wanted
+            shutil.rmtree(self.ports.runtime_dir, ignore_errors=True)
         self._stopped.set_result(None)
 
 
