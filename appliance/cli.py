@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,6 +177,28 @@ def slo(
 def policy(mode: Annotated[str, Argument(help="auto, hold or manual.")]) -> None:
     """Let the policy move the split, only say what it would do, or leave the split to you."""
     tell(SetMode(mode))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def simulate(context: typer.Context) -> None:
+    """Foretell how a load would be served at each split, under the policy, and colocated."""
+    run_program("appliance.simulator.command", "simulate", context.args)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def bench(context: typer.Context) -> None:
+    """Measure an OpenAI-compatible endpoint under load."""
+    run_program("bench.cli", "app", context.args)
+
+
+def run_program(module: str, name: str, arguments: list[str]) -> None:
+    """Run a command that takes long to import, only when it is asked for."""
+    program = getattr(import_module(module), name)
+    if not isinstance(program, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command()(program)
+        program = alone
+    program(arguments, prog_name=f"semi-pd {name}" if name != "app" else "semi-pd bench")
 
 
 def tell(command: Command) -> None:

@@ -81,9 +81,7 @@ class SemiPDCoordinator:
         `KV_BLOCKS` blocks of `KV_BLOCK_BYTES` bytes on the engine's device.
         """
         if self._storage is None:
-            import torch  # noqa: PLC0415  only who maps blocks needs it
-
-            device = torch.device(self.rotation_manager.settings.device)
+            device = self.rotation_manager.settings.device
             self._storage = UnifiedStorageManager(KV_BLOCKS, KV_BLOCK_BYTES, device, enable_prefix_caching=True)
         return self._storage
 

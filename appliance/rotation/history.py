@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from appliance.rotation.table import Activated, Event, Gone, Ready
 from engine.allocation import SMAllocation
 
 KEPT = 1000
@@ -25,6 +26,11 @@ class RotationRecord:
     live_seconds: float | None = None
     old_gone_seconds: float | None = None
     problem: str = ""
+
+    @property
+    def seconds_since(self) -> float:
+        """Since it was asked for."""
+        return time.time() - self.asked_at
 
     @property
     def sentence(self) -> str:
@@ -52,3 +58,21 @@ class History:
         record = RotationRecord(self.count, asked, reason, time.time())
         self.records.append(record)
         return record
+
+    def note(self, event: Event) -> None:
+        """Keep when what happened, for the rotation it belongs to."""
+        match event:
+            case Ready(epoch) if (record := self._of(epoch)) and record.ready_seconds is None:
+                record.ready_seconds = record.seconds_since
+            case Activated(epoch, "") if record := self._of(epoch):
+                record.live_seconds = record.seconds_since
+            case Gone(epoch, "") if (record := self._after(epoch)) and record.old_gone_seconds is None:
+                record.old_gone_seconds = record.seconds_since
+
+    def _of(self, epoch: int) -> RotationRecord | None:
+        return next((record for record in self.records if record.epoch == epoch), None)
+
+    def _after(self, epoch: int) -> RotationRecord | None:
+        """The rotation that put another group in the place of `epoch`."""
+        later = (record for record in self.records if record.epoch is not None and record.epoch > epoch)
+        return next(later, None)

@@ -13,22 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from appliance.attention import Attention
 from appliance.engine_processes import EngineProcesses
+from appliance.rotation.description import describe
 from appliance.rotation.history import History, RotationRecord
 from appliance.rotation.links import Links
 from appliance.rotation.shutdown import shutdown_stages
 from appliance.rotation.table import (
-    Activated,
     Asked,
     Event,
     Finish,
     Form,
     GiveUp,
-    Gone,
-    Ready,
     State,
     TimedOut,
     step,
@@ -152,7 +148,10 @@ class ProcessRotationManager:
             scheduler = asked.result(ANSWER_SECONDS)
         except TimeoutError:
             scheduler = None
-        return self._attention.call(partial(self._describe, scheduler)).result()
+        processes = {name: child.pid for name, child in self._processes.children.items()}
+        return self._attention.call(
+            lambda: describe(self.settings, self._state, self._links.pids, processes, scheduler, self._history)
+        ).result()
 
     def stop(self) -> None:
         """Drain, and end every process. May be called again."""
@@ -252,7 +251,9 @@ class ProcessRotationManager:
 
     def _happen(self, event: Event) -> None:
         """Let the table decide, carry it out, and see who is next."""
-        self._note(event)
+        self._history.note(event)
+        if (problem := getattr(event, "problem", "")) and not self._state.is_stopping:
+            self._say(problem)
         self._state, actions = step(self._state, event)
         for action in actions:
             match action:
@@ -267,22 +268,6 @@ class ProcessRotationManager:
                 case _:
                     self._links.do(action)
         self._start_next()
-
-    def _note(self, event: Event) -> None:
-        """Keep the times of the rotation under way, and tell of what nobody asked for."""
-        record = next(
-            (r for r in self._history.records if r.epoch is not None and r.epoch == getattr(event, "epoch", None)), None
-        )
-        if isinstance(event, Ready) and record and record.ready_seconds is None:
-            record.ready_seconds = time.time() - record.asked_at
-        if isinstance(event, Activated) and record and not event.problem:
-            record.live_seconds = time.time() - record.asked_at
-        if isinstance(event, Gone) and self._history.records and not event.problem:
-            latest = self._history.records[-1]
-            latest.old_gone_seconds = time.time() - latest.asked_at
-        problem = getattr(event, "problem", "")
-        if problem and not self._state.is_stopping:
-            self._say(problem)
 
     def _finish(self, problem: str) -> None:
         wanted, self._current = self._current, None
@@ -303,26 +288,6 @@ class ProcessRotationManager:
         answer: Future[Status] = Future()
         self._links.ask_status(answer.set_result)
         return answer
-
-    def _describe(self, scheduler: Status | None) -> dict[str, Any]:
-        return {
-            "splitter": self.settings.splitter,
-            "scheduler": scheduler_fields(scheduler) if scheduler else None,
-            "split_in_force": str(self._state.in_force) if self._state.active else None,
-            "rotating": self._state.rotating_to is not None,
-            "groups": [
-                {
-                    "epoch": group.epoch,
-                    "slot": group.slot,
-                    "split": str(group.allocation),
-                    "stage": group.stage.value,
-                    "pids": list(self._links.pids.get(group.epoch, ())),
-                }
-                for group in self._state.groups
-            ],
-            "processes": {name: child.pid for name, child in self._processes.children.items()},
-            "rotations": [record.as_dict() for record in self._history.records],
-        }
 
     def _begin_stop(self) -> None:
         stages = shutdown_stages(self._processes, self._links, self._happen, lambda: bool(self._state.groups))
@@ -355,9 +320,3 @@ class ProcessRotationManager:
         if self._started.done() and self._started.exception() is None:  # after a failed start its logs are wanted
             shutil.rmtree(self.ports.runtime_dir, ignore_errors=True)
         self._stopped.set_result(None)
-
-
-def scheduler_fields(status: Status) -> dict[str, Any]:
-    """Messages travel as arrays; people and programs want names."""
-    workers = [msgspec.structs.asdict(worker) for worker in status.workers]
-    return msgspec.structs.asdict(status) | {"workers": workers}

@@ -155,11 +155,15 @@ class SLOAwareResourceManager:
         seen = self._window.summary(self._clock())
         if in_force == self._in_force:
             self._learn(seen, in_force)
-        elif self._in_force is not None:
-            self._state = self._state.changed(self._state.changed_at or seen.at, self._in_force)
+        elif self._in_force is not None and not self._is_own_change(in_force):
+            self._state = self._state.changed(seen.at)
         self._in_force = in_force
         decision, self._state = decide(self._state, self._settings, self._predictor, seen, in_force)
         return decision
+
+    def _is_own_change(self, in_force: SMAllocation) -> bool:
+        """Its cooldown runs since it was decided; that of a person's change since it was seen."""
+        return bool(self._log.records) and self._log.records[-1].decision.choice.split == in_force
 
     def _learn(self, seen: WindowSummary, in_force: SMAllocation) -> None:
         """From a window during all of which one split was in force."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from appliance.slo.decision import Action, Choice, Decision
+from appliance.slo.given_up import GivenUp, Memory, fresh, give_up, may_return
 from appliance.slo.ladder import Ladder
 from appliance.slo.predictor import Prediction, Predictor
 from appliance.slo.target import SLOTarget
@@ -44,24 +45,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class PolicyState:
-    """`violated` and `foreseen` count windows in a row, those shown and those predicted at the split in force.
-
-    `left` are the splits given up since the last window that kept the targets: nothing is tried twice.
-    """
+    """`violated` and `foreseen` count windows in a row, those shown and those predicted at the split in force."""
 
     changed_at: float | None = None
     violated: int = 0
     foreseen: int = 0
-    left: frozenset[SMAllocation] = frozenset()
+    given_up: Memory = ()
 
     def counted(self, is_violated: bool, is_foreseen: bool) -> PolicyState:
         violated = self.violated + 1 if is_violated else 0
-        foreseen = self.foreseen + 1 if is_foreseen else 0
-        return replace(self, violated=violated, foreseen=foreseen, left=self.left if is_violated else frozenset())
+        return replace(self, violated=violated, foreseen=self.foreseen + 1 if is_foreseen else 0)
 
-    def changed(self, at: float, old: SMAllocation) -> PolicyState:
+    def changed(self, at: float) -> PolicyState:
         """Another split was asked for, or is in force: what was counted at the old one means nothing."""
-        return PolicyState(changed_at=at, left=self.left | {old})
+        return PolicyState(changed_at=at, given_up=self.given_up)
+
+    def gave_up(self, view: View) -> PolicyState:
+        """The split in force was left for another."""
+        seen = view.seen
+        left = GivenUp(view.in_force, seen.at, view.shown.violation, seen.offered)
+        memory = give_up(fresh(self.given_up, seen.at, seen.seconds), left)
+        return replace(self.changed(seen.at), given_up=memory)
 
     def cooldown_left(self, settings: Settings, now: float) -> float:
         """Seconds until the split may change again."""
@@ -80,6 +84,12 @@ class View(NamedTuple):
     confidence: float
     lacking: Phase
 
+    def may_take(self, split: SMAllocation, state: PolicyState) -> bool:
+        """The split in force, always; one that was given up under such a load, only if it was better."""
+        seen = self.seen
+        memory = fresh(state.given_up, seen.at, seen.seconds)
+        return split == self.in_force or may_return(memory, split, self.shown.violation, seen.offered)
+
     def stay(self, reason: str) -> Choice:
         return Choice(Action.STAY, self.in_force, reason, self.confidence, self.stays)
 
@@ -95,7 +105,7 @@ def decide(
     state = state.counted(bool(view.shown.violation), bool(judge(view.stays, settings.target).violation))
     choice = _if_auto(_choose(state, settings, view), settings.mode, view)
     decision = Decision(in_force, seen, settings.target, choice, view.rungs)
-    return decision, state.changed(seen.at, in_force) if decision.moves else state
+    return decision, state.gave_up(view) if decision.moves else state
 
 
 def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_force: SMAllocation) -> View:
@@ -116,7 +126,7 @@ def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
         return view.stay(f"the last change was too recent, {left:.0f} s of cooldown are left")
     if view.confidence < settings.least_confidence:
         return _explore(state, settings, view)
-    return _take_best(settings, view)
+    return _take_best(state, settings, view)
 
 
 def _explore(state: PolicyState, settings: Settings, view: View) -> Choice:
@@ -124,15 +134,16 @@ def _explore(state: PolicyState, settings: Settings, view: View) -> Choice:
     rung = settings.ladder.toward(view.lacking, view.in_force)
     if state.violated < PATIENCE or rung is None:
         return view.stay(doubt)
-    if rung in state.left:
+    if not view.may_take(rung, state):
         return view.stay(f"{doubt}, and {rung} was no better")
     reason = f"{doubt}, so one rung toward {view.lacking}, to learn from it"
     return Choice(Action.EXPLORE, rung, reason, view.confidence, view.rungs[rung])
 
 
-def _take_best(settings: Settings, view: View) -> Choice:
-    best = min(view.rungs, key=lambda split: judge(view.rungs[split], settings.target).rank)
-    stays, there = judge(view.stays, settings.target), judge(view.rungs[best], settings.target)
+def _take_best(state: PolicyState, settings: Settings, view: View) -> Choice:
+    open_rungs = [split for split in view.rungs if view.may_take(split, state)] or [view.in_force]
+    best = min(open_rungs, key=lambda split: judge(view.rungs.get(split, view.stays), settings.target).rank)
+    stays, there = judge(view.stays, settings.target), judge(view.rungs.get(best, view.stays), settings.target)
     overload = f"the box is overloaded at every split, at {best} by {there.excess(settings.target)}"
     gain = stays.violation - there.violation
     is_worth_it = there.headroom >= LEAST_HEADROOM or gain >= LEAST_GAIN * max(1.0, stays.violation)

@@ -164,3 +164,14 @@ def test_observing_from_many_threads_loses_nothing() -> None:
         thread.join()
     stage.now = 2.0
     assert stage.manager.status()["seen"]["waiting"] == 1600
+
+
+def test_a_change_by_hand_begins_a_cooldown_of_its_own() -> None:
+    stage = Stage()
+    for _ in range(4):
+        stage.window(ttft=0.08, tpot=0.01)
+    stage.rotation.allocation_in_force = SMAllocation(40, 60)
+    decided = [stage.window(ttft=0.5, tpot=0.01) for _ in range(3)]
+    sentences = [record.sentence for record in decided if record is not None]
+    assert "60 s of cooldown are left" in sentences[0] and "30 s of cooldown are left" in sentences[1]
+    assert len(stage.rotation.asked) == 1

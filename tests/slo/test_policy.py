@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.slo.decision import Action
+from appliance.slo.given_up import REMEMBERED_WINDOWS
 from appliance.slo.ladder import Ladder
 from appliance.slo.policy import LEAST_SAMPLES, Mode, PolicyState, Settings, decide
 from appliance.slo.predictor import Predictor
@@ -81,9 +82,9 @@ def test_without_confidence_one_rung_is_tried_after_two_windows() -> None:
     assert "Tries 60/40" in second.sentence
 
 
-def test_exploring_tries_no_split_twice_in_one_spell() -> None:
+def test_where_no_split_is_good_it_comes_to_rest() -> None:
     state, in_force, tried = PolicyState(), EVEN, []
-    for number in range(40):
+    for number in range(REMEMBERED_WINDOWS * 30 // 100):
         violated = Phase.PREFILL if in_force.prefill_percentage < 70 else Phase.DECODE
         seen = late(100.0 * number) if violated is Phase.PREFILL else window(100.0 * number, 300.0, 120.0)
         decision, state = decide(state, SETTINGS, UNKNOWING, seen, in_force)
