@@ -110,6 +110,7 @@ class Served:
         ]
         return self.runner.model.forward(on_gpu[0], on_gpu[1], plan, self.runner.kv_layers, on_gpu[2])
 
+    @torch.inference_mode()
     def graph_logits(self, lanes: list[Lane]) -> torch.Tensor:
         """The logits of a step as a graph, in the rows of the lanes, from memory that held NaN."""
         self.graphs.logits.fill_(torch.nan)

@@ -58,7 +58,7 @@ def random_schema(source: random.Random, depth: int = 2) -> dict[str, Any]:
         {"type": "boolean"},
         {"type": ["null", "boolean"]},
         {"enum": ["red", "grün", 3, None, {"deep": [1]}]},
-        {"const": "a \"quoted\" word"},
+        {"const": 'a "quoted" word'},
         {"type": "string", "maxLength": source.randint(0, 4)},
         {"type": "string", "minLength": 2, "maxLength": 3},
         {"type": "string", "pattern": "^[a-c]{1,3}-[0-9]$"},
@@ -68,7 +68,7 @@ def random_schema(source: random.Random, depth: int = 2) -> dict[str, Any]:
     if depth == 0:
         return source.choice(simple)
     inner = [random_schema(source, depth - 1) for _ in range(source.randint(1, 3))]
-    names = source.sample(["name", "größe", "k\"", "id", "_"], len(inner))
+    names = source.sample(["name", "größe", 'k"', "id", "_"], len(inner))
     return source.choice(
         [
             source.choice(simple),

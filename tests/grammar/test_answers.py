@@ -41,7 +41,9 @@ class Asker:
     @property
     def segment(self) -> Segment:
         tokens = (self.sequence.token_ids + self.drawn)[self.sequence.computed :]
-        return Segment(tokens, self.sequence.computed, self.sequence.pages, self.sampling, len(self.drawn), self.history)
+        return Segment(
+            tokens, self.sequence.computed, self.sequence.pages, self.sampling, len(self.drawn), self.history
+        )
 
     def take(self, token_id: int) -> None:
         self.sequence.computed = len(self.sequence.token_ids) + len(self.drawn)

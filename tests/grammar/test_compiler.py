@@ -32,7 +32,7 @@ def compiling(path: Path, scenario: Callable[[GrammarCompiler], Awaitable[None]]
         try:
             await scenario(compiler)
         finally:
-            await compiler.stop()
+            compiler.stop()
 
     asyncio.run(run())
 

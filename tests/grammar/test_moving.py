@@ -1,4 +1,4 @@
-"""Requests with grammars on the real scheduler: preempted, rotated, bereft of a worker, and the same text in the end."""
+"""Requests with grammars on the real scheduler: preempted, rotated, bereft of a worker: the same text in the end."""
 
 from __future__ import annotations
 
@@ -105,6 +105,7 @@ def test_preempted(new_stage: Callable[..., Rehearsal], colocated: bool) -> None
 
 def test_rotated_again_and_again(new_stage: Callable[..., Rehearsal]) -> None:
     stage = new_stage(pages=200)
+    stage.scheduler.watch(CONTROLLER)
     ask(stage, 6)
     for epoch in range(2, 5):
         stage.start_group(epoch)

@@ -32,13 +32,13 @@ def unused_port() -> int:
 
 
 class ServeProcess:
-    """`semi-pd serve` with its terminal output; `home` stands for the user."""
+    """`semi-pd serve` with its terminal output; `home` stands for the user. Only the test moves the split."""
 
     def __init__(self, home: Path, *options: str, device: str = "cpu"):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
         self.environment = {**inherited, "HOME": str(home)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "appliance", "serve", "--device", device, *options],
+            [sys.executable, "-m", "appliance", "serve", "--device", device, "--policy", "manual", *options],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
