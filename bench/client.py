@@ -23,6 +23,9 @@ from bench.record import Observed, Record
 LAG_PERIOD = 0.005
 """Seconds between two looks at the event loop's own lateness."""
 
+LONGEST_SLEEP = 0.25
+"""Seconds after which a client that waits for the next request's time looks whether the run is hopeless."""
+
 IsHopeless = Callable[[Record], bool]
 """Told of each request that ends; true if the run need not go on."""
 
@@ -139,9 +142,10 @@ class LoadClient:
             self._hopeless.set()
 
     async def _wait_until(self, due: float) -> None:
-        """Never returns early: the loop's timers are rounded to milliseconds, the rest is spent going round."""
-        while (delay := due - self._now()) > 0:
-            await asyncio.sleep(delay)
+        """Early only where the run has become hopeless. The loop's timers are rounded to milliseconds, the rest is
+        spent going round."""
+        while (delay := due - self._now()) > 0 and not self._hopeless.is_set():
+            await asyncio.sleep(min(delay, LONGEST_SLEEP))
 
     async def _watch_lag(self) -> None:
         """A stall counts as often as it was missed, else one long stall would pass as a single look."""
@@ -160,7 +164,6 @@ class LoadClient:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     """A collection in the midst of a run would stop the client for milliseconds."""
-    gc.collect()
     gc.disable()
     try:
         yield

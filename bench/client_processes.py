@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ def run_shares(whole: Share, clients: int) -> Observed:
     """The run as if one client had done it; records are in the order of their times."""
     if clients == 1:
         plan = whole.plan()
+        gc.collect()  # takes long beside many prompts; during the run there is none
         return whole.run(plan, time.monotonic() + START_DELAY)
     shares = [whole._replace(arrivals=whole.arrivals[index::clients]) for index in range(clients)]
     return _merged(_run_in_processes(shares))
@@ -69,6 +71,7 @@ def _run_share(share: Share, connection: Connection) -> None:
     """The main function of a client process."""
     with connection:
         plan = share.plan()
+        gc.collect()
         connection.send("ready")
         connection.send(share.run(plan, connection.recv()))
 

@@ -144,7 +144,9 @@ def _are_good(attainments: dict[float, float], goal: float) -> dict[float, bool]
 
 def _attainment(summary: Summary, rate: float) -> float:
     if not summary.counts:
-        raise CannotJudge(f"{summary.verdict} The search stops at {rate:g} req/s: try more --clients.")
+        raise CannotJudge(
+            f"{summary.verdict} The search stops at {rate:g} req/s: free cores for the client, or try more --clients."
+        )
     if summary.attainment is None:
         raise CannotJudge(f"No request came at {rate:g} req/s: make the runs longer with --seconds.")
     return summary.attainment
