@@ -12,6 +12,7 @@ from engine.gateway.keys import Keys
 from engine.gateway.metrics import Metrics
 from engine.gateway.served_model import ServedModel
 from engine.gateway.template_renderer import TemplateRenderer
+from engine.grammar.compiler import GrammarCompiler
 from engine.scheduler.load_table import NOT_READY, LoadSnapshot
 
 _TEMPLATE_CHARACTERS_A_BYTE = 4
@@ -25,6 +26,7 @@ class Gateway:
     settings: ServerArgs
     model: ServedModel
     renderer: TemplateRenderer
+    compiler: GrammarCompiler
     keys: Keys
     load_reader: LoadReader
     engine: EngineClient
@@ -39,6 +41,7 @@ class Gateway:
             settings=settings,
             model=model,
             renderer=TemplateRenderer(settings.model_path, _TEMPLATE_CHARACTERS_A_BYTE * settings.max_body_bytes),
+            compiler=GrammarCompiler(settings.model_path),
             keys=Keys(ports.keys_path),
             load_reader=LoadReader(ports.load_table_path),
             engine=EngineClient(ports.gateway_address),
@@ -54,6 +57,7 @@ class Gateway:
     async def stop(self) -> None:
         await self.engine.stop()
         await self.renderer.stop()
+        self.compiler.stop()
         self.load_reader.close()
 
     @property

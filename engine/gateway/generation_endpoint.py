@@ -31,6 +31,7 @@ from engine.gateway.sampling import SamplingPlan, for_choice
 from engine.gateway.schema import parse
 from engine.gateway.sse import EventStream
 from engine.gateway.stop_strings import StopStrings
+from engine.gateway.structure import grammar_for
 from engine.request import Request
 
 
@@ -74,6 +75,7 @@ class GenerationEndpoint(Generic[G]):
         load = gateway.load
         admit(load, key_id)
         prompts = await self._kind.prompts(asked, gateway)
+        grammar = await grammar_for(asked, model, gateway.compiler)
         plan = SamplingPlan(
             most_tokens=min(load.max_model_len or model.most_tokens, load.pool_tokens),
             vocab_size=model.config.vocab_size,
@@ -81,7 +83,7 @@ class GenerationEndpoint(Generic[G]):
             defaults=model.sampling_defaults,
             default_max_tokens=self._kind.default_max_tokens,
         )
-        return _Order(asked, prompts, _requests(asked, prompts, plan, key_id, received_at))
+        return _Order(asked, prompts, _requests(asked, prompts, plan, grammar, key_id, received_at))
 
     def _exchange(self, order: _Order[G], batch: Batch) -> Exchange:
         gateway, model, asked = self._gateway, self._gateway.model, order.asked
@@ -107,7 +109,12 @@ class GenerationEndpoint(Generic[G]):
 
 
 def _requests(
-    asked: GenerationRequest, prompts: list[list[int]], plan: SamplingPlan, key_id: str, received_at: float
+    asked: GenerationRequest,
+    prompts: list[list[int]],
+    plan: SamplingPlan,
+    grammar: bytes | None,
+    key_id: str,
+    received_at: float,
 ) -> list[Request]:
     """Raises `InvalidRequest` or `ContextLengthExceeded`."""
     if len(prompts) * asked.n > MAX_CHOICES:
@@ -116,7 +123,7 @@ def _requests(
             param="n" if asked.n > 1 else "prompt",
         )
     drawn = secrets.randbits(63) if asked.seed is None else asked.seed
-    sampled = [(prompt, plan.params(asked, len(prompt), drawn)) for prompt in prompts for _ in range(asked.n)]
+    sampled = [(prompt, plan.params(asked, len(prompt), drawn, grammar)) for prompt in prompts for _ in range(asked.n)]
     return [
         Request(
             secrets.randbits(63),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from engine.gateway.schema import INT32_MAX, INT32_MIN, Fields
+from engine.grammar.schema import ANY_OBJECT
 
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 1024
@@ -44,15 +45,32 @@ class StreamOptions(Fields):
     include_usage: bool = False
 
 
-class ResponseFormat(Fields):
-    type: Annotated[str, WithJsonSchema({"type": "string", "enum": ["text"]})]
+class NamedSchema(Fields):
+    """`strict` is not asked for: a schema is always kept to."""
 
-    @field_validator("type")
-    @classmethod
-    def _text_alone(cls, kind: str) -> str:
-        if kind != "text":
-            raise ValueError(f"only 'text' is served, {kind!r} is not")
-        return kind
+    name: str = ""
+    definition: dict[str, Any] = Field(ANY_OBJECT, alias="schema")
+    strict: bool = True
+
+
+class ResponseFormat(Fields):
+    """What the answer's text is to be."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_is_there(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("the type json_schema needs the field json_schema")
+        return self
+
+    @property
+    def wanted_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the text is to be valid by, None where it is free."""
+        if self.type == "json_object":
+            return ANY_OBJECT
+        return self.json_schema.definition if self.type == "json_schema" and self.json_schema else None
 
 
 class GenerationRequest(Fields):

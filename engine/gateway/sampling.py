@@ -48,7 +48,9 @@ class SamplingPlan(msgspec.Struct, frozen=True):
     defaults: SamplingDefaults
     default_max_tokens: int | None = None
 
-    def params(self, asked: GenerationRequest, prompt_tokens: int, seed: int) -> SamplingParams:
+    def params(
+        self, asked: GenerationRequest, prompt_tokens: int, seed: int, grammar: bytes | None = None
+    ) -> SamplingParams:
         """For the first choice. Raises `ContextLengthExceeded` or `InvalidRequest`."""
         max_tokens = self._max_tokens(asked.wanted_tokens, prompt_tokens)
         if asked.min_tokens > max_tokens:
@@ -72,6 +74,7 @@ class SamplingPlan(msgspec.Struct, frozen=True):
             frequency_penalty=asked.frequency_penalty,
             logit_bias=asked.logit_bias,
             logprobs=asked.wanted_logprobs,
+            grammar=grammar,
         )
 
     def _max_tokens(self, wanted: int | None, prompt_tokens: int) -> int:

@@ -1,15 +1,10 @@
-"""What the gateway and its template process say to each other: a length, then JSON."""
+"""What the gateway and its template process say to each other, as JSON."""
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import msgspec
-
-LENGTH = struct.Struct("=I")
-READY = b"+"
-"""The process's first byte: the template is loaded."""
 
 
 class Render(msgspec.Struct, frozen=True):

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +10,12 @@ from typing import Any
 import msgspec
 
 from engine.errors import EngineFailure, InvalidRequest
-from engine.gateway.template_messages import LENGTH, Render, Rendered
-from engine.process import SUPERVISOR_VARIABLE
+from engine.gateway.side_process import SideProcess
+from engine.gateway.template_messages import Render, Rendered
 
 RENDER_SECONDS = 5.0
 """Templates take about a millisecond; the limit leaves room for a machine that is busy with other things."""
-_START_SECONDS = 60.0
+_MODULE = "engine.gateway.template_process"
 
 
 class TemplateRenderer:
@@ -31,7 +27,7 @@ class TemplateRenderer:
         self._most_characters = most_characters
         self._seconds = RENDER_SECONDS if seconds is None else seconds
         self._turn = asyncio.Lock()
-        self._process: _Process | None = None
+        self._process: SideProcess | None = None
         self._first_start: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,7 +53,7 @@ class TemplateRenderer:
         async with self._turn:
             try:
                 process = await self._running()
-                rendered = await asyncio.wait_for(process.ask(order), self._seconds)
+                answer = await asyncio.wait_for(process.ask(order), self._seconds)
             except TimeoutError as error:
                 self._end()
                 raise InvalidRequest(
@@ -69,6 +65,7 @@ class TemplateRenderer:
             except BaseException:
                 self._end()  # an answer that nobody waits for must not be taken for the next one
                 raise
+        rendered = msgspec.json.decode(answer, type=Rendered)
         if rendered.problem:
             raise InvalidRequest(rendered.problem, param="messages")
         return rendered.text
@@ -77,9 +74,9 @@ class TemplateRenderer:
         async with self._turn:
             await self._running()
 
-    async def _running(self) -> _Process:
+    async def _running(self) -> SideProcess:
         if self._process is None:
-            self._process = _Process(self._model_path)
+            self._process = SideProcess(_MODULE, str(self._model_path))
             await self._process.ready()
         return self._process
 
@@ -87,44 +84,6 @@ class TemplateRenderer:
         if self._process is not None:
             self._process.end()
             self._process = None
-
-
-class _Process:
-    """The child and the socket that is its standard input. No child watcher is needed: it is only ever killed."""
-
-    def __init__(self, model_path: Path):
-        self._ours, theirs = socket.socketpair()
-        with theirs:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "engine.gateway.template_process", str(model_path)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())},
-            )
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def ready(self) -> None:
-        """Raises `OSError` or `asyncio.IncompleteReadError` where it does not start."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._ours)
-        try:
-            await asyncio.wait_for(self._reader.readexactly(1), _START_SECONDS)
-        except TimeoutError as error:
-            raise ConnectionError("the template process does not start") from error
-
-    async def ask(self, order: bytes) -> Rendered:
-        assert self._writer is not None
-        self._writer.write(LENGTH.pack(len(order)) + order)
-        await self._writer.drain()
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-        return msgspec.json.decode(await self._reader.readexactly(length), type=Rendered)
-
-    def end(self) -> None:
-        self._child.kill()
-        self._child.wait()
-        if self._writer is None:
-            self._ours.close()
-        else:
-            self._writer.close()
 
 
 def _encoded(order: Render) -> bytes:

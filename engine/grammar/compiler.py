@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 from collections import OrderedDict
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import EngineFailure, InvalidRequest
+from engine.gateway.side_process import SideProcess
+from engine.grammar.compiled import Compiled
 from engine.grammar.library import is_installed
-from engine.grammar.messages import LENGTH, READY, Compiled
-from engine.process import SUPERVISOR_VARIABLE
 
 COMPILE_SECONDS = 10.0
-"""Ordinary schemas take tens of milliseconds; long bounded strings and patterns over a large vocabulary take seconds."""
-_START_SECONDS = 60.0
+"""Ordinary schemas take tens of milliseconds, bounded strings and patterns over a large vocabulary seconds."""
+_MODULE = "engine.grammar.compile_process"
 _MOST_KEPT = 512
 
 
@@ -34,10 +30,10 @@ class GrammarCompiler:
         self._model_path = model_path
         self._seconds = COMPILE_SECONDS if seconds is None else seconds
         self._turn = asyncio.Lock()
-        self._process: _Process | None = None
+        self._process: SideProcess | None = None
         self._kept: OrderedDict[bytes, Compiled] = OrderedDict()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
         self._end()
 
     async def grammar(self, schema: bytes) -> bytes:
@@ -62,7 +58,8 @@ class GrammarCompiler:
     async def _compiled(self, schema: bytes) -> Compiled:
         process = await self._running()
         try:
-            return await asyncio.wait_for(process.ask(schema), self._seconds)
+            answer = await asyncio.wait_for(process.ask(schema), self._seconds)
+            return msgspec.msgpack.decode(answer, type=Compiled)
         except TimeoutError:
             self._end()
             return Compiled(problem=f"The schema takes longer than {self._seconds:g} s to compile.")
@@ -73,9 +70,9 @@ class GrammarCompiler:
             self._end()  # an answer that nobody waits for must not be taken for the next one
             raise
 
-    async def _running(self) -> _Process:
+    async def _running(self) -> SideProcess:
         if self._process is None:
-            self._process = _Process(self._model_path)
+            self._process = SideProcess(_MODULE, str(self._model_path))
             try:
                 await self._process.ready()
             except BaseException as error:
@@ -89,41 +86,3 @@ class GrammarCompiler:
         if self._process is not None:
             self._process.end()
             self._process = None
-
-
-class _Process:
-    """The child and the socket that is its standard input. No child watcher is needed: it is only ever killed."""
-
-    def __init__(self, model_path: Path):
-        self._ours, theirs = socket.socketpair()
-        with theirs:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "engine.grammar.compile_process", str(model_path)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())},
-            )
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def ready(self) -> None:
-        """Raises `OSError` or `asyncio.IncompleteReadError` where it does not start."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._ours)
-        try:
-            await asyncio.wait_for(self._reader.readexactly(len(READY)), _START_SECONDS)
-        except TimeoutError as error:
-            raise ConnectionError("the compile process does not start") from error
-
-    async def ask(self, schema: bytes) -> Compiled:
-        assert self._writer is not None
-        self._writer.write(LENGTH.pack(len(schema)) + schema)
-        await self._writer.drain()
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-        return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Compiled)
-
-    def end(self) -> None:
-        self._child.kill()
-        self._child.wait()
-        if self._writer is None:
-            self._ours.close()
-        else:
-            self._writer.close()

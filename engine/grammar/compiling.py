@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from engine.grammar.compiled import Compiled
 from engine.grammar.grammars import packed
 from engine.grammar.library import library
 from engine.grammar.matcher import Matcher
-from engine.grammar.messages import Compiled
 from engine.grammar.vocabulary import Vocabulary
 
 MAX_COMPILED_BYTES = 16 << 20
-"""Before packing. A worker unpacks a grammar between two steps, in about a fiftieth of a second for each MiB."""
+"""Before packing. A worker unpacks a grammar that is new to it between two steps, which all its requests wait for."""
 
 _SEPARATORS = (", ", ": ")
 """As `json.dumps` writes them. With any whitespace allowed, a model may go on writing nothing else."""

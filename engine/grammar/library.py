@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,14 +31,12 @@ def is_installed() -> bool:
 
 @cache
 def library() -> Library:
-    """Loaded at the first call. In a process with torch, not before CUDA's environment is set: tvm_ffi looks for GPUs."""
-    import tvm_ffi
-    from tvm_ffi.libinfo import load_lib_module
-
+    """Loaded at the first call; not before CUDA's environment is set where there is torch: tvm_ffi looks for GPUs."""
+    tvm_ffi, libinfo = import_module("tvm_ffi"), import_module("tvm_ffi.libinfo")
     spec = importlib.util.find_spec("xgrammar")
     assert spec is not None
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    load_lib_module("xgrammar", "xgrammar_bindings", extra_lib_paths=folders)
+    libinfo.load_lib_module("xgrammar", "xgrammar_bindings", extra_lib_paths=folders)
 
     def registered(name: str) -> Any:
         return tvm_ffi.register_object(_PREFIX + name)(type(name, (tvm_ffi.Object,), {"__slots__": ()}))

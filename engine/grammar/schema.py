@@ -175,7 +175,9 @@ def _check_text(schema: dict[str, Any]) -> None:
         raise InvalidRequest("A string can have a pattern, a format or a length here, only one of them.")
     pattern = schema.get("pattern")
     if isinstance(pattern, str) and _NEEDS_ESCAPE.search(pattern):
-        raise InvalidRequest("A pattern cannot name quotation marks, backslashes, control characters or code points here.")
+        raise InvalidRequest(
+            "A pattern cannot name quotation marks, backslashes, control characters or code points here."
+        )
 
 
 def _check_properties(schema: dict[str, Any]) -> None:

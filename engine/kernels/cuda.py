@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.functional import linear
 
 from engine.errors import CannotStart
 from engine.kernels.upload import upload
@@ -49,13 +50,17 @@ class CudaPlan(NamedTuple):
 class CudaKernels:
     """Implements `Kernels`. `rotate` and `add_rms_norm` work in place: use what they return.
 
+    `sm_count`: of the part of the chip they run on, None for all of it.
+
     Raises `CannotStart` for what FlashInfer does not compute: other element types than bfloat16 and float16, other head
     dimensions than 64, 128 and 256.
     """
 
-    def __init__(self, kv: KVSpec, num_heads: int, torch_device: torch.device):
+    def __init__(self, kv: KVSpec, num_heads: int, torch_device: torch.device, sm_count: int | None = None):
         _check(kv)
         self._flashinfer = flashinfer_module()
+        thin = import_module("engine.kernels.thin_linear")  # needs Triton, which a CPU box has not
+        self._thin = thin if sm_count is None or sm_count >= thin.LEAST_SMS else None
         self.kv = kv
         self.num_heads = num_heads
         self._device = torch_device
@@ -123,6 +128,16 @@ class CudaKernels:
 
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         return self._flashinfer.silu_and_mul(gate_up)
+
+    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if self._thin and self._thin.fits(x, weight):
+            return self._thin.thin_linear(x, weight, bias)
+        return linear(x, weight, bias)
+
+    def gated(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if self._thin and self._thin.fits(x, weight):
+            return self._thin.thin_gated(x, weight)
+        return self.silu_and_mul(linear(x, weight))
 
 
 def paged_batch(

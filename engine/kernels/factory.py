@@ -12,8 +12,14 @@ from engine.kernels.kernels import Kernels
 from engine.resident.manifest import KVSpec
 
 
-def kernels_for(device_kind: Literal["cpu", "cuda"], kv: KVSpec, num_heads: int, torch_device: torch.device) -> Kernels:
-    """Kernels for a model with `num_heads` query heads over the KV cache `kv`."""
+def kernels_for(
+    device_kind: Literal["cpu", "cuda"],
+    kv: KVSpec,
+    num_heads: int,
+    torch_device: torch.device,
+    sm_count: int | None = None,
+) -> Kernels:
+    """Kernels for a model with `num_heads` query heads over the KV cache `kv`, for `sm_count` SMs (None: all)."""
     if device_kind == "cpu":
         return CpuKernels(kv.page_size)
-    return CudaKernels(kv, num_heads, torch_device)
+    return CudaKernels(kv, num_heads, torch_device, sm_count)

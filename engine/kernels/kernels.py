@@ -50,3 +50,11 @@ class Kernels(Protocol):
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         """silu(gate) · up, where gate_up [T, 2·n] holds gate in its first half."""
         ...
+
+    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """x · weightᵀ + bias, for x [T, columns] and weight [n, columns]."""
+        ...
+
+    def gated(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """silu(gate) · up, where x · weightᵀ [T, 2·n] holds gate in its first half."""
+        ...

@@ -1,10 +1,13 @@
-"""Matrix products of a few rows, where all the time goes into reading the weights once. Imported only on CUDA.
+"""Matrix products of one row, where all the time goes into reading the weights once. Imported only on CUDA.
 
-Libraries compute them with tiles made for many rows and leave a tenth of the memory's bandwidth unused; here each block
-of threads reads whole rows of the weights. With `LAUNCH_EARLY` a block begins to read them while the kernel before
-it still runs (programmatic dependent launch), and waits before it reads what that one writes.
+Libraries compute them with tiles made for many rows, and the memory rests between one product and the next. Here each
+block of threads reads whole rows of the weights, and with `LAUNCH_EARLY` it begins while the kernel before it still
+runs (programmatic dependent launch), and waits before it reads what that one writes. Without that, nothing is gained.
+The arithmetic is done without tensor cores: for more rows, or on a smaller part of the chip, it takes longer than the
+reading. Both bounds were measured on an H200.
 """
 
+# pyright: reportInvalidTypeForm=false, reportPossiblyUnboundVariable=false
 from __future__ import annotations
 
 from importlib import import_module
@@ -15,24 +18,26 @@ import torch
 triton: Any = import_module("triton")  # by name: it comes with torch for CUDA and is not there without
 tl: Any = import_module("triton.language")
 
-MOST_ROWS = 4
+MOST_ROWS = 1
+LEAST_SMS = 100
 LAUNCH_EARLY = True
 
 _OUTPUTS = 2
 """Rows of the weights a block reads."""
 _COLUMNS = (2048, 1024, 512, 256)
-"""How many numbers of each it reads at a time: the first that divides a row."""
+"""How many numbers of each it reads at a time: the most that divide a row, and for which sums stay in registers."""
+_SUMS = 4096
 _WARPS = 4
 
 
 def fits(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    """True if `thin_linear` and `thin_gated` can compute this product, and should."""
+    """True if `thin_linear` and `thin_gated` can compute this product, and faster than a library."""
     outputs, columns = weight.shape
-    return len(x) in (1, 2, MOST_ROWS) and outputs % (2 * _OUTPUTS) == 0 and columns % _COLUMNS[-1] == 0
+    return len(x) <= MOST_ROWS and outputs % (2 * _OUTPUTS) == 0 and columns % _COLUMNS[-1] == 0
 
 
 def thin_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """x · weightᵀ + bias: x [rows, columns], weight [outputs, columns], bias [outputs]. Sums are float32."""
+    """x · weightᵀ + bias: x [1, 2 or 4, columns], weight [outputs, columns], bias [outputs]. Sums are float32."""
     return _launch(x, weight, bias, len(weight), is_gated=False)
 
 
@@ -51,13 +56,13 @@ def _launch(
         weight if bias is None else bias,
         y,
         outputs,
-        ROWS=len(x),
-        ROW_LENGTH=weight.shape[1],
-        OUTPUTS=_OUTPUTS,
-        COLUMNS=next(columns for columns in _COLUMNS if weight.shape[1] % columns == 0),
-        HAS_BIAS=bias is not None,
-        IS_GATED=is_gated,
-        EARLY=LAUNCH_EARLY,
+        row_count=len(x),
+        row_length=weight.shape[1],
+        per_block=_OUTPUTS,
+        width=next(each for each in _COLUMNS if weight.shape[1] % each == 0 and each * len(x) <= _SUMS),
+        has_bias=bias is not None,
+        is_gated=is_gated,
+        early=LAUNCH_EARLY,
         num_warps=_WARPS,
         launch_pdl=LAUNCH_EARLY,
     )
@@ -71,41 +76,41 @@ def _project(
     bias_at,
     y_at,
     outputs,
-    ROWS: tl.constexpr,
-    ROW_LENGTH: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
-    IS_GATED: tl.constexpr,
-    EARLY: tl.constexpr,
+    row_count: tl.constexpr,
+    row_length: tl.constexpr,
+    per_block: tl.constexpr,
+    width: tl.constexpr,
+    has_bias: tl.constexpr,
+    is_gated: tl.constexpr,
+    early: tl.constexpr,
 ):
-    rows = tl.arange(0, ROWS)
-    columns = tl.arange(0, COLUMNS)
-    mine = tl.program_id(0) * OUTPUTS + tl.arange(0, OUTPUTS)
-    first_at = weight_at + mine[:, None].to(tl.int64) * ROW_LENGTH + columns[None, :]
-    second_at = first_at + outputs.to(tl.int64) * ROW_LENGTH
-    if EARLY:
+    rows = tl.arange(0, row_count)
+    columns = tl.arange(0, width)
+    mine = tl.program_id(0) * per_block + tl.arange(0, per_block)
+    first_at = weight_at + mine[:, None].to(tl.int64) * row_length + columns[None, :]
+    second_at = first_at + outputs.to(tl.int64) * row_length
+    if early:
         tl.extra.cuda.gdc_launch_dependents()
     first = tl.load(first_at)
-    if IS_GATED:
+    if is_gated:
         second = tl.load(second_at)
-    if EARLY:
+    if early:
         tl.extra.cuda.gdc_wait()
-    sums = tl.zeros([ROWS, OUTPUTS, COLUMNS], dtype=tl.float32)
-    second_sums = tl.zeros([ROWS, OUTPUTS, COLUMNS], dtype=tl.float32)
-    for start in tl.static_range(0, ROW_LENGTH, COLUMNS):
-        x = tl.load(x_at + rows[:, None] * ROW_LENGTH + start + columns[None, :]).to(tl.float32)[:, None, :]
+    sums = tl.zeros([row_count, per_block, width], dtype=tl.float32)
+    second_sums = tl.zeros([row_count, per_block, width], dtype=tl.float32)
+    for start in tl.static_range(0, row_length, width):
+        x = tl.load(x_at + rows[:, None] * row_length + start + columns[None, :]).to(tl.float32)[:, None, :]
         sums += x * first.to(tl.float32)[None, :, :]
-        if IS_GATED:
+        if is_gated:
             second_sums += x * second.to(tl.float32)[None, :, :]
-        if start + COLUMNS < ROW_LENGTH:
-            first = tl.load(first_at + start + COLUMNS)
-            if IS_GATED:
-                second = tl.load(second_at + start + COLUMNS)
+        if start + width < row_length:  # the next are on their way while these are added up
+            first = tl.load(first_at + start + width)
+            if is_gated:
+                second = tl.load(second_at + start + width)
     y = tl.sum(sums, axis=2)
-    if HAS_BIAS:
+    if has_bias:
         y += tl.load(bias_at + mine).to(tl.float32)[None, :]
-    if IS_GATED:
+    if is_gated:
         # Rounded as they are where both halves are written to memory first.
         gate = y.to(y_at.dtype.element_ty).to(tl.float32)
         up = tl.sum(second_sums, axis=2).to(y_at.dtype.element_ty).to(tl.float32)

@@ -86,14 +86,16 @@ class Transformer:
         self, layer: Layer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor
     ) -> torch.Tensor:
         heads, kv_heads = self._config.num_heads, self._config.num_kv_heads
-        qkv = linear(x, layer.qkv, layer.qkv_bias).unflatten(-1, (heads + 2 * kv_heads, self._config.head_dim))
+        qkv = self._kernels.linear(x, layer.qkv, layer.qkv_bias).unflatten(
+            -1, (heads + 2 * kv_heads, self._config.head_dim)
+        )
         q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q = self._kernels.rms_norm(q, layer.q_norm, self._config.rms_norm_eps)
             k = self._kernels.rms_norm(k, layer.k_norm, self._config.rms_norm_eps)
         q, k = self._kernels.rotate(q, k, positions, self._cos_sin)
         attended = self._kernels.attend(plan, kv, q, k, v).flatten(1)
-        return linear(attended, layer.attention_out, layer.attention_out_bias)
+        return self._kernels.linear(attended, layer.attention_out, layer.attention_out_bias)
 
     def _mlp(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
-        return linear(self._kernels.silu_and_mul(linear(x, layer.gate_up)), layer.down)
+        return self._kernels.linear(self._kernels.gated(x, layer.gate_up), layer.down, None)

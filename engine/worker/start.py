@@ -35,7 +35,8 @@ def preload(settings: ServerArgs) -> None:
     """Import what takes long, without touching the device."""
     torch.set_num_threads(1)
     if settings.device == "cuda":
-        import_module("flashinfer")  # a CPU box does not have it
+        for name in ("flashinfer", "engine.kernels.thin_linear"):  # a CPU box has not what they need
+            import_module(name)
 
 
 def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) -> Worker:
@@ -49,7 +50,7 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
     assert splitter is not None, "settings are resolved for a device before any process starts"
     partition = device.partition(phase, allocation, splitter)
     with partition.step():
-        runner = map_model(memory, device, settings)
+        runner = map_model(memory, device, settings, partition.sm_count)
         warm_up(runner)
         steps = steps_of(assignment, runner, memory.manifest.kv.page_size, settings)
     device.synchronize()
@@ -72,12 +73,14 @@ def steps_of(assignment: Assignment, runner: ModelRunner, page_size: int, settin
     return ColocatedSteps(Prefiller(grammars), decoder, runner, decode_runner)
 
 
-def map_model(memory: Attachment, device: Device, settings: ServerArgs) -> ModelRunner:
-    """The model over the resident's own bytes."""
+def map_model(memory: Attachment, device: Device, settings: ServerArgs, sm_count: int | None = None) -> ModelRunner:
+    """The model over the resident's own bytes, to run on `sm_count` SMs, None for the whole device."""
     manifest = memory.manifest
     weights = weights_of(memory.map_weights(device), manifest.weights, manifest.dtype)
     config = ModelConfig.load(settings.model_path)
-    return build_runner(config, weights, memory.map_kv(device), manifest.kv, manifest.device, device.torch_device)
+    return build_runner(
+        config, weights, memory.map_kv(device), manifest.kv, manifest.device, device.torch_device, sm_count
+    )
 
 
 def ready_message(assignment: Assignment, partition: Partition) -> WorkerReady:

@@ -1,4 +1,4 @@
-"""Products of one row, and of a few, against float64 on the same (rounded) numbers; and a chain of them without pause."""
+"""Products of one row, and of a few, against float64 on the same (rounded) numbers; and a chain of them at once."""
 
 from __future__ import annotations
 

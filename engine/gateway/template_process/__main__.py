@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import socket
 import sys
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import msgspec
 
 from engine.errors import InvalidRequest
 from engine.gateway.chat_template import ChatTemplate
-from engine.gateway.template_messages import LENGTH, READY, Render, Rendered
+from engine.gateway.side_process import answer_orders
+from engine.gateway.template_messages import Render, Rendered
 from engine.process import follow_supervisor, run
 
 MEMORY_BYTES = 2 << 30
@@ -23,14 +23,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     template = ChatTemplate.load(Path(sys.argv[1]))
     assert template is not None
-    with socket.socket(fileno=sys.stdin.fileno()) as connection, connection.makefile("rwb") as stream:
-        stream.write(READY)
-        stream.flush()
-        while head := stream.read(LENGTH.size):
-            order = msgspec.json.decode(stream.read(*LENGTH.unpack(head)), type=Render)
-            answer = msgspec.json.encode(_rendered(template, order))
-            stream.write(LENGTH.pack(len(answer)) + answer)
-            stream.flush()
+
+    def answer(order: bytes) -> bytes:
+        return msgspec.json.encode(_rendered(template, msgspec.json.decode(order, type=Render)))
+
+    answer_orders(answer)
 
 
 def _rendered(template: ChatTemplate, order: Render) -> Rendered:

@@ -1,14 +1,8 @@
-"""What the gateway and its compile process say to each other: a length, then bytes; a schema there, this back."""
+"""What the compile process answers to a schema's JSON."""
 
 from __future__ import annotations
 
-import struct
-
 import msgspec
-
-LENGTH = struct.Struct("=I")
-READY = b"+"
-"""The process's first byte: the vocabulary is loaded."""
 
 
 class Compiled(msgspec.Struct, frozen=True):
