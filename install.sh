@@ -249,6 +249,8 @@ install_packages() {
     step 'installing Semi-PD and what it needs' \
         pip_install_pinned --no-build-isolation --editable ".$(IFS=, && echo "${extras[*]:+[${extras[*]}]}")" ||
         die "pip failed; its whole log is $LOG."
+    step 'installing xgrammar, without what it does not need here' \
+        pip_install_pinned --no-deps xgrammar || die "pip failed; its whole log is $LOG."
     [[ $BUILD == cuda ]] || assert_no_nvidia_packages
     fingerprint >"$VENV/.stamp-$MODE"
     rm "$VENV/.unfinished"

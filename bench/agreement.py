@@ -61,9 +61,9 @@ class Answer(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where two answers part: output number `index`, and how far below the best one the other's token stands."""
+    """Where two answers part: output number `position`, and how far below the best one the other's token stands."""
 
-    index: int
+    position: int
     gap: float
 
 
@@ -111,7 +111,7 @@ def compare(
             typer.echo(f"equal, {len(one.token_ids):3} tokens              {one.prompt!r}")
         else:
             gaps.append(difference.gap)
-            typer.echo(f"differ at token {difference.index:3}, gap {difference.gap:6.4f}   {one.prompt!r}")
+            typer.echo(f"differ at token {difference.position:3}, gap {difference.gap:6.4f}   {one.prompt!r}")
     count = len(read_answers(first))
     typer.echo(f"{count - len(gaps)} of {count} answers equal; largest gap {max(gaps, default=0.0):.4f}")
 

@@ -100,7 +100,7 @@ class EngineClient:
     async def _receive(self) -> None:
         while True:
             self._understand(await self._socket.recv())
-            while self._socket.get(zmq.EVENTS) & zmq.POLLIN:  # one that is behind takes several steps together
+            while int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:  # one that is behind takes several steps together
                 self._understand(await self._socket.recv(zmq.NOBLOCK))
             await asyncio.sleep(0)  # a message that is there at once would otherwise keep the loop from its other work
 

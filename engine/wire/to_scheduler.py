@@ -100,7 +100,7 @@ class Drained(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Send the events `GroupReady`, `GroupIdle` and `GroupLost` to this peer from now on, beginning with groups ready already."""
+    """Send `GroupReady`, `GroupIdle` and `GroupLost` to this peer from now on, first for groups that are ready now."""
 
 
 class Activate(Message, frozen=True):

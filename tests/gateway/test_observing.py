@@ -46,14 +46,16 @@ def test_metrics_count_what_was_served(model_path: Path) -> None:
         body = {"model": MODEL, "prompt": "Hi", "stream": True}
         with stand.client.stream("POST", "/v1/completions", json=body) as response:
             submitted = [stand.scheduler.expect(Submit).request for _ in range(4)]
-            stand.scheduler.step()
-            next(live_events(response))
+            events = live_events(response)
+            for _ in range(2):
+                stand.scheduler.step()
+                next(events)
         stand.scheduler.expect_cancel(submitted[-1].request_id)
         seen = samples(stand)
         assert seen["vllm:prompt_tokens_total{}"] == sum(len(request.prompt_ids) for request in submitted)
         assert usage["completion_tokens"] == 2
         end_token = stand.tokenizer.encode("Hello world", add_special_tokens=False).ids
-        assert seen["vllm:generation_tokens_total{}"] == 2 + 2 + len(end_token) + 1 + 1
+        assert seen["vllm:generation_tokens_total{}"] == 2 + 2 + len(end_token) + 1 + 2
         assert seen["vllm:request_success_total{length}"] == 2
         assert seen["vllm:request_success_total{stop}"] == 1
         assert seen["vllm:time_to_first_token_seconds_count{}"] == 4

@@ -60,9 +60,9 @@ def shape_only(checkpoint: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PortArgs]:
+def make_ports(runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PortArgs]:
     """A runtime directory whose settings are resolved for the CPU."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime_dir))
 
     def make(model_path: Path, **settings: Any) -> PortArgs:
         return PortArgs.init_new(ServerArgs(model_path=model_path, **settings).for_device("cpu"))

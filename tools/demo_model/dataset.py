@@ -38,7 +38,7 @@ class Dataset:
                 ("learnt", np.packbits(split.learnt)),
             )
         }
-        np.savez_compressed(path, bytes_per_token=self.bytes_per_token, **arrays)
+        np.savez_compressed(path, allow_pickle=False, bytes_per_token=self.bytes_per_token, **arrays)
 
 
 def load(path: Path) -> Dataset:

@@ -93,6 +93,9 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape

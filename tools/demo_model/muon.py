@@ -23,8 +23,9 @@ class Muon:
             gradients = torch.stack([parameter.grad for parameter in group if parameter.grad is not None])
             average = self.averages[shape].lerp_(gradients, 1 - self.momentum)
             update = orthogonal(gradients.lerp(average, self.momentum))
-            torch._foreach_mul_(group, 1 - learning_rate * self.weight_decay)
-            torch._foreach_add_(group, list(update.unbind()), alpha=-learning_rate * UPDATE_RMS * max(shape) ** 0.5)
+            torch._foreach_mul_(group, 1 - learning_rate * self.weight_decay)  # pyright: ignore[reportPrivateImportUsage]
+            rate = learning_rate * UPDATE_RMS * max(shape) ** 0.5
+            torch._foreach_add_(group, list(update.unbind()), alpha=-rate)  # pyright: ignore[reportPrivateImportUsage]
 
     def zero_grad(self) -> None:
         for group in self.groups.values():

@@ -5,7 +5,7 @@ A page becomes a tree of blocks, and the tree becomes either Markdown or a list 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 OBJECT_KINDS = {
     "function": "function", "coroutinefunction": "coroutine function",
@@ -23,7 +23,7 @@ NOTES = {"note": "Note", "warning": "Warning", "tip": "Tip", "important": "Impor
 CODE = {"code-block", "code", "sourcecode", "doctest", "testcode"}
 TRANSPARENT = {"impl-detail", "admonition", "topic", "glossary", "hlist", "rubric"}
 
-Block = "Paragraph | Heading | Code | Item | Directive"
+Block: TypeAlias = "Paragraph | Heading | Code | Item | Directive"
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _directive(name: str, first: str, inner: list[str]) -> Directive:
     body = inner[at:]
     while body and not body[0].strip():
         body.pop(0)
-    blocks = [Code("\n".join(body))] if name in CODE else parse(body)
+    blocks: list[Block] = [Code("\n".join(body))] if name in CODE else parse(body)
     return Directive(name, _join_continued(arguments), options, blocks)
 
 

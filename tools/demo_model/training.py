@@ -142,6 +142,7 @@ def train(
     log = _new_log(data, model, recipe, device)
 
     started, measured, step, tokens, lowest = time.monotonic(), 0.0, 0, 0, float("inf")
+    losses: list[torch.Tensor] = []
     while True:
         progress = (time.monotonic() - started) / (60 * recipe.minutes)
         if progress >= 1:
