@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,37 @@ def test_weights_and_kv_are_on_the_gpu_once(appliance: Appliance) -> None:
     """A second copy in a worker would add at least the KV cache's bytes to what the GPU has in use."""
     used = gpu_memory_used_mib()
     assert KV_BYTES / 2**20 < used < 1.5 * KV_BYTES / 2**20, f"{used} MiB are in use"
+
+
+def test_a_rotation_under_load_loses_no_token(appliance: Appliance) -> None:
+    """Both processes are replaced, in the other slot, under the other MPS daemon."""
+    is_over = False
+
+    def keep_asking() -> int:
+        answers = 0
+        while not is_over:
+            asked = {"prompt": "import os", "temperature": 0, "max_tokens": 100, "ignore_eos": True}
+            answer = appliance.post("/v1/completions", return_token_ids=True, **asked)
+            assert len(answer["choices"][0]["token_ids"]) == 100
+            answers += 1
+        return answers
+
+    with ThreadPoolExecutor(4) as clients:
+        asking = [clients.submit(keep_asking) for _ in range(4)]
+        try:
+            for prefill in ("30", "50"):
+                command = ["rotate", "--prefill", prefill, "--decode", str(100 - int(prefill))]
+                done = subprocess.run(
+                    [sys.executable, "-m", "appliance", *command],
+                    env=appliance.serve.environment,
+                    capture_output=True,
+                    text=True,
+                )
+                assert done.returncode == 0, done.stdout + done.stderr
+        finally:
+            is_over = True
+        assert all(client.result() for client in asking)
+    assert appliance.pages_in_use == 0
 
 
 def test_it_serves_colocated(tmp_path: Path) -> None:

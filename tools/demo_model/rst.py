@@ -5,7 +5,7 @@ A page becomes a tree of blocks, and the tree becomes either Markdown or a list 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 OBJECT_KINDS = {
     "function": "function", "coroutinefunction": "coroutine function",
@@ -369,7 +369,7 @@ def _release(added: str) -> str | None:
     return found[0] if found else None
 
 
-def _is_version(block: "Block") -> bool:
+def _is_version(block: "Block") -> "TypeGuard[Directive]":
     return isinstance(block, Directive) and block.name == "versionadded"
 
 
