@@ -12,7 +12,6 @@ import selectors
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import msgspec
 import torch
 
-from engine.device.device import Device
+from engine.device.device import Device, Region
 from engine.device.open_device import open_device
 from engine.errors import CANNOT_START, CannotStart, ProtocolMismatch, SemiPDError
 from engine.process import run, set_up_logging
@@ -72,7 +71,7 @@ class Client:
 
 
 class BlockStore:
-    """The loop. It runs until its creator's connection ends. `fds` go with every leave to map."""
+    """The loop. It runs until its creator's connection ends, and owns the memory for as long."""
 
     def __init__(
         self,
@@ -80,13 +79,14 @@ class BlockStore:
         creator: socket.socket,
         description: StoreDescription,
         book: BlockBook,
-        fds: Sequence[int],
+        region: Region,
         log: Any,
     ):
         self._listener = listener
         self._description = description
         self._book = book
-        self._fds = fds
+        self._region = region  # held here: on the GPU the bytes go with it
+        self._fds = [] if region.fd is None else [region.fd]
         self._log = log
         self._clients: dict[int, Client] = {}
         self._welcomed = 0
@@ -217,8 +217,7 @@ def make_store(settings: StoreSettings, listener: socket.socket, creator: socket
     description = StoreDescription(
         settings.total_blocks, settings.block_size, settings.device, _gpu_of(device), region.memory
     )
-    fds = [] if region.fd is None else [region.fd]
-    return BlockStore(listener, creator, description, book, fds, log)
+    return BlockStore(listener, creator, description, book, region, log)
 
 
 def _gpu_of(device: Device) -> str:

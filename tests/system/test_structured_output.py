@@ -28,7 +28,7 @@ BOOK: dict[str, Any] = {
     "required": ["title", "year", "kind", "tags"],
     "additionalProperties": False,
 }
-FLAGS: dict[str, Any] = {"type": "array", "items": {"type": ["boolean", "null"]}, "minItems": 12, "maxItems": 40}
+FLAGS: dict[str, Any] = {"type": "array", "items": {"type": ["boolean", "null"]}, "minItems": 3, "maxItems": 9}
 FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "book", "schema": BOOK, "strict": True}}
 
 
