@@ -6,6 +6,7 @@ import heapq
 import itertools
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,7 +14,13 @@ from typing import TypeVar
 
 import zmq
 
+from engine.errors import SemiPDError
+
 T = TypeVar("T")
+
+
+class Closed(SemiPDError):
+    """Nobody attends to this any more."""
 
 
 class Attention:
@@ -26,6 +33,8 @@ class Attention:
         self._order = itertools.count()
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()
+        self._is_closed = False
         self.watch(self._wake, self._run_calls)
 
     def watch(self, source: zmq.Socket | int, handle: Callable[[], None]) -> None:
@@ -43,7 +52,10 @@ class Attention:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), act))
 
     def call(self, act: Callable[[], T]) -> Future[T]:
-        """Have `act` run in the attending thread; its result or exception is the future's."""
+        """Have `act` run in the attending thread; its result or exception is the future's.
+
+        The exception is `Closed` where nobody attends any more.
+        """
         future: Future[T] = Future()
 
         def run() -> None:
@@ -52,8 +64,12 @@ class Attention:
             except BaseException as error:
                 future.set_exception(error)
 
-        self._calls.put(run)
-        os.eventfd_write(self._wake, 1)
+        with self._closing:
+            if self._is_closed:
+                future.set_exception(Closed("The appliance has stopped."))
+            else:
+                self._calls.put(run)
+                os.eventfd_write(self._wake, 1)
         return future
 
     def turn(self) -> None:
@@ -65,7 +81,11 @@ class Attention:
             heapq.heappop(self._timers)[2]()
 
     def close(self) -> None:
-        """Nothing is waited for any more."""
+        """Nothing is waited for any more; what was asked for before is still done."""
+        with self._closing:
+            self._is_closed = True
+        while not self._calls.empty():
+            self._calls.get()()
         os.close(self._wake)
 
     def _milliseconds_to_next_timer(self) -> int | None:

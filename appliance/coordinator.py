@@ -14,6 +14,7 @@ from appliance.rotation import ProcessRotationManager
 from appliance.slo import Mode, RequestRecord, SLOAwareResourceManager, SLOTarget, WorkloadMetrics, WorkTotals
 from engine.allocation import SMAllocation
 from engine.config import InstanceRole, PortArgs, ServerArgs
+from engine.config import Mode as ServingMode
 from engine.storage import UnifiedStorageManager
 from engine.storage.handles import BlockHandles
 from engine.wire.to_controller import LoadReport
@@ -53,9 +54,9 @@ class SemiPDCoordinator:
         return started
 
     def stop(self) -> None:
-        """Drain, and end every process."""
-        self.slo_manager.stop()
+        """Drain, and end every process. A rotation that somebody waits for is concluded first."""
         self.rotation_manager.stop()
+        self.slo_manager.stop()
         self._control.stop()
         if self._storage is not None:
             self._storage.close()
@@ -123,7 +124,7 @@ class SemiPDCoordinator:
             case AskRotation():
                 return self._rotate(command)
             case AskDecisions(limit):
-                records = [record.as_dict() for record in self.slo_manager.decisions[-limit:]]
+                records = [record.as_dict() for record in self.slo_manager.decisions[-max(limit, 1) :]]
                 return Reply(True, "", json.dumps(records, default=str))
             case SetTarget(ttft_ms, tpot_ms):
                 self.slo_manager.set_target(SLOTarget(ttft_ms, tpot_ms))
@@ -171,6 +172,8 @@ def create_semi_pd_coordinator(
     """A coordinator that is not started yet; `rotation_options` go to `ProcessRotationManager`."""
     allocation = SMAllocation(prefill_sm_percentage, decode_sm_percentage)
     rotation = ProcessRotationManager(server_args, port_args, allocation, **rotation_options)
+    if server_args.mode is ServingMode.COLOCATED:
+        mode = Mode.MANUAL  # one worker has no split
     policy = SLOAwareResourceManager(
         SLOTarget(ttft_target_ms, tpot_target_ms),
         rotation,

@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from appliance.attention import Attention
+from appliance.attention import Attention, Closed
 from appliance.engine_processes import EngineProcesses
 from appliance.rotation.description import describe
 from appliance.rotation.history import History, RotationRecord
@@ -25,6 +25,8 @@ from appliance.rotation.table import (
     Finish,
     Form,
     GiveUp,
+    Lost,
+    Retire,
     State,
     TimedOut,
     step,
@@ -32,13 +34,15 @@ from appliance.rotation.table import (
 from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
 from engine.device.detect import detect_device
-from engine.errors import CannotStart
+from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
 READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
 """The first one: a large checkpoint is loaded, and kernels may have to be built."""
+RETIRE_SECONDS = 60.0
+"""How long a group may take to drain before it is killed; it has nothing to do any more."""
 LOOK_SECONDS = 0.05
 ANSWER_SECONDS = 3.0
 """How long the scheduler may take to say how it is; it answers between two messages."""
@@ -127,7 +131,11 @@ class ProcessRotationManager:
     @property
     def allocation_in_force(self) -> SMAllocation | None:
         """The split in force; None while no group serves."""
-        return self._attention.call(lambda: self._state.in_force if self._state.active else None).result()
+        try:
+            state = self._attention.call(lambda: self._state).result()
+        except Closed:
+            return None
+        return state.in_force if state.active and not state.is_stopping else None
 
     def watch_load(self, seconds: float, on_report: Callable[[LoadReport], None]) -> None:
         """Have `on_report` told how far requests have come, every so many seconds; in the manager's thread."""
@@ -176,13 +184,18 @@ class ProcessRotationManager:
 
     def _run(self) -> None:
         while not self._stopped.done():
-            self._attention.turn()
+            try:
+                self._attention.turn()
+            except Exception as error:  # whatever it is, nobody is left to handle it, and no process may stay behind
+                self._fail(f"The controller failed: {error!r}.")
+                self._end()
+        self._attention.close()
 
     def _begin(self) -> None:
         try:
             self._processes.start_resident()
             self._processes.start_leaders()
-        except CannotStart as error:
+        except SemiPDError as error:
             self._fail(str(error))
             return
         self._happen(Asked(self._initial))
@@ -265,6 +278,10 @@ class ProcessRotationManager:
                     self._links.do(action)
                     seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
                     self._attention.after(seconds, partial(self._happen, TimedOut(epoch, seconds)))
+                case Retire(epoch):
+                    self._links.do(action)
+                    late = Lost(epoch, f"The group of epoch {epoch} did not end within {RETIRE_SECONDS:g} s.")
+                    self._attention.after(RETIRE_SECONDS, partial(self._happen, late))
                 case _:
                     self._links.do(action)
         self._start_next()
@@ -314,9 +331,14 @@ class ProcessRotationManager:
     def _end(self) -> None:
         if self._stopped.done():
             return
+        self._state = replace(self._state, is_stopping=True)
+        self._finish("The appliance stops.")
+        self._start_next()
         self._processes.expect_ends()
         self._processes.end_all()
         self._links.close()
         if self._started.done() and self._started.exception() is None:  # after a failed start its logs are wanted
             shutil.rmtree(self.ports.runtime_dir, ignore_errors=True)
+        if not self._started.done():
+            self._started.set_exception(CannotStart("The appliance was stopped before it served."))
         self._stopped.set_result(None)

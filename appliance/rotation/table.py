@@ -245,7 +245,7 @@ def _lost(state: State, event: Lost) -> Step:
 
 def _timed_out(state: State, event: TimedOut) -> Step:
     group = state.find(event.epoch)
-    if group is None or not group.is_coming:
+    if group is None or group.stage is not Stage.STARTING:
         return state, ()
     return _lost(state, Lost(event.epoch, f"The group was not ready within {event.seconds:g} s."))
 

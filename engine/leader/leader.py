@@ -13,7 +13,7 @@ from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs
 from engine.leader.spares import Spare, start_spare
 from engine.wire.codec import Message
-from engine.wire.to_controller import FROM_LEADER, GroupGone, GroupStarted, SparesReady
+from engine.wire.to_controller import FROM_LEADER, GroupGone, GroupLost, GroupStarted, SparesReady
 from engine.wire.to_leader import TO_LEADER, FormGroup, KeepSpares, KillGroup
 from engine.wire.to_worker import Assignment
 
@@ -153,6 +153,7 @@ class Leader:
         if code:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
             group.problems.append(f"Worker process {member.pid} {how}.")
+            self._tell(GroupLost(group.epoch, group.problems[-1]))  # the scheduler knows only those that were ready
         if not group.members:
             del self._groups[group.epoch]
             self._tell(GroupGone(self._slot, group.epoch, " ".join(group.problems)))

@@ -27,7 +27,10 @@ class GroupIdle(Message, frozen=True):
 
 
 class GroupLost(Message, frozen=True):
-    """A worker of the group ended without having drained; `problem` says which. Its requests wait for another group."""
+    """A worker of the group ended without having drained; `problem` says which. Its requests wait for another group.
+
+    Leaders say it too, also of workers that the scheduler has never heard of.
+    """
 
     epoch: int
     problem: str
@@ -117,4 +120,6 @@ class SparesReady(Message, frozen=True):
 FROM_SCHEDULER: Codec[Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport] = Codec(
     Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport
 )
-FROM_LEADER: Codec[GroupStarted | GroupGone | SparesReady] = Codec(GroupStarted | GroupGone | SparesReady)
+FROM_LEADER: Codec[GroupStarted | GroupLost | GroupGone | SparesReady] = Codec(
+    GroupStarted | GroupLost | GroupGone | SparesReady
+)

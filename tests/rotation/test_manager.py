@@ -1,0 +1,74 @@
+"""The rotation manager over real processes, without an endpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from appliance.attention import Attention, Closed
+from appliance.rotation import ProcessRotationManager, SMAllocation
+from engine.config import PortArgs, ServerArgs
+from engine.errors import CannotStart
+from tests.system.appliance import unused_port
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def manager() -> Iterator[ProcessRotationManager]:
+    settings = ServerArgs(device="cpu", port=unused_port())
+    manager = ProcessRotationManager(settings, PortArgs.init_new(settings), SMAllocation(50, 50), endpoint=False)
+    manager.start()
+    yield manager
+    manager.stop()
+
+
+def group_pids(manager: ProcessRotationManager) -> set[int]:
+    return {pid for group in manager.status["groups"] for pid in group["pids"]}
+
+
+def test_whoever_waits_for_a_rotation_hears_of_the_end(manager: ProcessRotationManager) -> None:
+    below = psutil.Process().children(recursive=True)
+    with ThreadPoolExecutor(2) as callers:
+        waiting = [callers.submit(manager.rotate, SMAllocation(share, 100 - share)) for share in (60, 70)]
+        manager.kill()
+        problems = {future.result(30).problem for future in waiting}
+    assert problems == {"The appliance stops."}
+    assert manager.allocation_in_force is None
+    manager.stop()
+    assert not [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(manager: ProcessRotationManager) -> None:
+    active = group_pids(manager)
+    with ThreadPoolExecutor(1) as callers:
+        waiting = callers.submit(manager.rotate, SMAllocation(60, 40))
+        while not (coming := group_pids(manager) - active):
+            pass
+        os.kill(coming.pop(), signal.SIGKILL)
+        record = waiting.result(60)
+    assert record.problem
+    assert manager.allocation_in_force == SMAllocation(50, 50)
+    assert active <= group_pids(manager)
+    assert manager.request_sm_reallocation(SMAllocation(60, 40)), "and the next rotation is made"
+
+
+def test_a_model_that_cannot_be_served_is_one_sentence_and_leaves_nothing(tmp_path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
+    settings = ServerArgs(model_path=tmp_path, device="cpu", port=unused_port())
+    manager = ProcessRotationManager(settings, PortArgs.init_new(settings), SMAllocation(50, 50), endpoint=False)
+    with pytest.raises(CannotStart, match="GPT2LMHeadModel"):
+        manager.start()
+    assert not [child for child in psutil.Process().children() if "engine.resident" in child.cmdline()]
+
+
+def test_nobody_attends_after_the_end() -> None:
+    attention = Attention()
+    attention.close()
+    with pytest.raises(Closed):
+        attention.call(lambda: None).result()
