@@ -58,7 +58,7 @@ class Exchange:
             async for delta in deltas(self._batch, self._choices):
                 yield delta
                 observation = self._observations[delta.choice]
-                observation.sent(len(delta.tokens))
+                observation.sent(delta.tokens)
                 if delta.finish_reason is not None:
                     observation.finished(str(delta.finish_reason))
         except ClientLeft:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from engine.allocation import Phase
 from engine.config import ServerArgs
 from engine.gateway.tally import Tally, totals
 from engine.scheduler.load_table import LoadSnapshot
+from engine.wire.to_scheduler import Token
 
 _TTFT_BUCKETS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160)
 _ITL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10)
@@ -53,7 +54,12 @@ _TTFT = _Histogram(
 )
 _ITL = _Histogram(_TTFT.end, "vllm:inter_token_latency_seconds", "Between two sends of tokens.", _ITL_BUCKETS)
 _E2E = _Histogram(_ITL.end, "vllm:e2e_request_latency_seconds", "Request received to last token.", _E2E_BUCKETS)
-_SIZE = _E2E.end
+_QUEUE = _Histogram(_E2E.end, "vllm:request_queue_time_seconds", "Request received to prompt begun.", _E2E_BUCKETS)
+_PREFILL = _Histogram(
+    _QUEUE.end, "vllm:request_prefill_time_seconds", "Prompt begun to first token drawn.", _E2E_BUCKETS
+)
+_DECODE = _Histogram(_PREFILL.end, "vllm:request_decode_time_seconds", "First token sent to last.", _E2E_BUCKETS)
+_SIZE = _DECODE.end
 
 
 class Metrics:
@@ -83,22 +89,32 @@ class Observation:
     def __init__(self, metrics: Metrics, received_at: float, prompt_tokens: int):
         self._tally = metrics.tally
         self._received_at = received_at
+        self._first_sent_at: float | None = None
         self._last_sent_at: float | None = None
         self._tally.values[_PROMPT_TOKENS] += prompt_tokens
 
-    def sent(self, token_count: int) -> None:
+    def sent(self, tokens: Sequence[Token]) -> None:
         """Tokens were handed to the socket."""
         now = time.monotonic()
         if self._last_sent_at is None:
-            _TTFT.observe(self._tally, now - self._received_at)
+            self._first_sent(tokens[0], now)
         else:
             _ITL.observe(self._tally, now - self._last_sent_at)
         self._last_sent_at = now
-        self._tally.values[_GENERATION_TOKENS] += token_count
+        self._tally.values[_GENERATION_TOKENS] += len(tokens)
+
+    def _first_sent(self, token: Token, now: float) -> None:
+        self._first_sent_at = now
+        _TTFT.observe(self._tally, now - self._received_at)
+        if token.queue_seconds is not None and token.prefill_seconds is not None:
+            _QUEUE.observe(self._tally, token.queue_seconds)
+            _PREFILL.observe(self._tally, token.prefill_seconds)
 
     def finished(self, reason: str) -> None:
         """`stop`, `length`, `abort` (the client left) or `error`."""
         _E2E.observe(self._tally, time.monotonic() - self._received_at)
+        if self._first_sent_at is not None and self._last_sent_at is not None:
+            _DECODE.observe(self._tally, self._last_sent_at - self._first_sent_at)
         self._tally.values[_FIRST_REASON + _REASONS.index(reason)] += 1
 
 
@@ -116,7 +132,7 @@ class _Scrape(Collector):
 
     def _served(self) -> Iterator[Metric]:
         values = self._values
-        for histogram in (_TTFT, _ITL, _E2E):
+        for histogram in (_TTFT, _ITL, _E2E, _QUEUE, _PREFILL, _DECODE):
             yield histogram.family(values, self._settings.model_name)
         yield self._counter("vllm:prompt_tokens", "Prompt tokens of accepted requests.", values[_PROMPT_TOKENS])
         yield self._counter("vllm:generation_tokens", "Tokens sent to clients.", values[_GENERATION_TOKENS])

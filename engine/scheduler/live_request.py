@@ -37,6 +37,7 @@ class LiveRequest:
     prefiller: Worker | None = None
     lane: Worker | None = None
     is_leaving: bool = False
+    prefill_started_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float | None = None
     token_ids: list[int] = field(init=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec.structs import replace
+
 from engine.allocation import Phase
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.phase_work import PhaseWork
 from engine.wire.to_controller import LoadReport, RequestProgress
+from engine.wire.to_scheduler import Token
 
 
 class Progress:
@@ -18,10 +21,22 @@ class Progress:
         self._ended: list[RequestProgress] = []
         self._cancelled: list[int] = []
 
-    def token(self, live: LiveRequest) -> None:
-        """One more token has gone out."""
+    def started(self, live: LiveRequest) -> None:
+        """Its first chunk is on the way; after a preemption it has started already."""
+        if live.prefill_started_at is None:
+            live.prefill_started_at = self._clock()
+
+    def timed(self, live: LiveRequest, token: Token) -> Token:
+        """One more token goes out; the first says how long it waited and how long its prompt took."""
         live.last_token_at = self._clock()
-        live.first_token_at = live.first_token_at or live.last_token_at
+        if live.first_token_at is not None or live.prefill_started_at is None:
+            return token
+        live.first_token_at = live.last_token_at
+        return replace(
+            token,
+            queue_seconds=max(0.0, live.prefill_started_at - live.request.received_at),
+            prefill_seconds=live.first_token_at - live.prefill_started_at,
+        )
 
     def ended(self, live: LiveRequest, is_finished: bool) -> None:
         """It is finished, or nobody wanted the rest."""

@@ -220,6 +220,8 @@ class Scheduler:
                 return
             order = PrefillOrder(worker.epoch, worker.next_sequence(), tuple(chunks))
             worker.in_flight[order.sequence] = order
+            for chunk in chunks:
+                self.progress.started(self.live[chunk.request_id])
             self.outbox.put(Channel.WORKER, worker.peer, order)
 
     def _plan_decode(self) -> None:
@@ -257,9 +259,8 @@ class Scheduler:
         if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
             return
         live.append(token.token_id)
-        self.progress.token(live)
         self.prefill.waiting.charge(live.request.key_id, output_tokens=1)
-        self.outbox.put_token(live.gateway, token)
+        self.outbox.put_token(live.gateway, self.progress.timed(live, token))
         if token.finish is not None:
             live.exit = Exit.FINISHED
 

@@ -48,6 +48,8 @@ class WorkerReady(Message, frozen=True):
 class Token(Message, frozen=True):
     """Output number `index` (from 0) of a request. Idempotent by (request_id, index).
 
+    Of a request's first token the scheduler tells how long it waited and how long its prompt took.
+
     Where the request asked for them: `logprob` is the token's log-probability, `top_logprobs` the likeliest tokens'
     (id, log-probability), best first, the token itself among them only if it is one of the likeliest.
     """
@@ -58,6 +60,8 @@ class Token(Message, frozen=True):
     finish: FinishReason | None = None
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
+    queue_seconds: float | None = None
+    prefill_seconds: float | None = None
 
 
 class PrefillReport(Message, frozen=True):

@@ -132,6 +132,7 @@ class Rehearsal:
         self.outputs: dict[int, list[int]] = {}
         self.finished: dict[int, FinishReason] = {}
         self.refused: dict[int, Refused] = {}
+        self.timed: set[int] = set()
         self.told_controller: list[Message] = []
         self._colocated = colocated
         self.start_group(epoch=1)
@@ -230,6 +231,9 @@ class Rehearsal:
                     assert token.request_id not in self.finished, "a token after the last"
                     assert token.index == len(self.outputs[token.request_id]), "a token twice, or one is missing"
                     self.outputs[token.request_id].append(token.token_id)
+                    if token.prefill_seconds is not None:
+                        assert token.request_id not in self.timed, "a request has one first token"
+                        self.timed.add(token.request_id)
                     if token.finish is not None:
                         self.finished[token.request_id] = token.finish
 

@@ -68,6 +68,7 @@ def test_when_pages_run_out_the_youngest_is_preempted_and_loses_nothing() -> Non
         stage.submit(request_id, prompt=4, max_tokens=40)
     stage.finish()
     assert stage.scheduler.preemptions > 0
+    assert stage.timed == set(stage.requests)
     assert stage.outputs == {request_id: undisturbed(request) for request_id, request in stage.requests.items()}
     assert stage.allocator.free_count == stage.allocator.total_pages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def test_the_demo_model_answers(appliance: Appliance) -> None:
     )
     assert answer["choices"][0]["message"]["content"].strip()
     assert answer["usage"]["completion_tokens"] <= 24
+    metrics = appliance.client.get("/metrics").text
+    for name in ("queue_time", "prefill_time", "decode_time"):
+        assert re.search(rf"vllm:request_{name}_seconds_count\{{[^}}]*\}} [1-9]", metrics), name
 
 
 def test_the_two_phases_are_two_processes_and_a_spare_pair_waits(appliance: Appliance) -> None:
