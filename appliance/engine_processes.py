@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from collections.abc import Callable
@@ -60,6 +61,13 @@ class EngineProcesses:
     def is_loaded(self) -> bool:
         """True once the resident answers."""
         return Path(self._ports.resident_path).exists()
+
+    @property
+    def loading_progress(self) -> str:
+        """What the resident says of its loading, empty if it has said nothing; small models are loaded too soon."""
+        lines = self.children["resident"].last_words.splitlines()
+        events = [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
+        return next((event for event in reversed(events) if event.startswith("loading weights")), "")
 
     @property
     def is_endpoint_ready(self) -> bool:

@@ -41,6 +41,7 @@ READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
 """The first one: a large checkpoint is loaded, and kernels may have to be built."""
+PROGRESS_SECONDS = 3.0
 RETIRE_SECONDS = 60.0
 """How long a group may take to drain before it is killed; it has nothing to do any more."""
 LOOK_SECONDS = 0.05
@@ -199,7 +200,16 @@ class ProcessRotationManager:
             self._fail(str(error))
             return
         self._happen(Asked(self._initial))
+        self._attention.after(PROGRESS_SECONDS, self._tell_progress)
         self._when(lambda: self._processes.is_loaded, "weights are loaded", self._weights_are_loaded)
+
+    def _tell_progress(self) -> None:
+        """Now and then, as long as the weights are being loaded."""
+        if self._processes.is_loaded or self._started.done() or self._state.is_stopping:
+            return
+        if progress := self._processes.loading_progress:
+            self._say(f"  {progress}")
+        self._attention.after(PROGRESS_SECONDS, self._tell_progress)
 
     def _weights_are_loaded(self) -> None:
         self._processes.start_scheduler()
