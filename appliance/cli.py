@@ -27,7 +27,7 @@ REFUSED = 1
 NOT_RUNNING = 3
 """Exit code of commands that found no running appliance; the same as `systemctl status` has."""
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.callback()
