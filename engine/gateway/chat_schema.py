@@ -60,7 +60,17 @@ def _checked(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 Tools = Annotated[list[dict[str, Any]], _ToolSchema, AfterValidator(_checked)]
 """As they were sent: the template writes them into the prompt."""
-_ToolChoiceSchema = WithJsonSchema({"type": "string", "enum": ["none", "auto"]})
+_NamedTool = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    },
+    "required": ["type", "function"],
+}
+_ToolChoiceSchema = WithJsonSchema({"anyOf": [{"type": "string", "enum": ["none", "auto", "required"]}, _NamedTool]})
+_NAMED = "function "
+"""Stands before the name of a function that must be called."""
 
 
 class EarlierFunction(Fields):
@@ -143,11 +153,22 @@ class ChatRequest(GenerationRequest):
 
     @field_validator("tool_choice", mode="before")
     @classmethod
-    def _model_chooses(cls, choice: Any) -> Any:
-        if choice == "required" or isinstance(choice, dict):
-            raise ValueError("a call cannot be enforced here, only 'auto' and 'none' are served")
-        if choice not in ("auto", "none"):
-            raise ValueError("it must be 'auto' or 'none'")
+    def _choice_is_known(cls, choice: Any) -> Any:
+        if choice in ("auto", "none", "required"):
+            return choice
+        function = choice.get("function") if isinstance(choice, dict) and choice.get("type") == "function" else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ValueError("it must be 'auto', 'none', 'required' or name a function")
+        return _NAMED + function["name"]
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _choice_is_offered(cls, choice: str, info: ValidationInfo) -> str:
+        names = [tool["function"]["name"] for tool in info.data.get("tools", [])]
+        if choice == "required" and not names:
+            raise ValueError("a call is required and there are no tools")
+        if choice.startswith(_NAMED) and choice.removeprefix(_NAMED) not in names:
+            raise ValueError(f"there is no tool named {choice.removeprefix(_NAMED)!r}")
         return choice
 
     @property
@@ -162,3 +183,10 @@ class ChatRequest(GenerationRequest):
     def offered_tools(self) -> list[dict[str, Any]]:
         """The tools that the model may call."""
         return [] if self.tool_choice == "none" else self.tools
+
+    @property
+    def demanded_tools(self) -> list[dict[str, Any]]:
+        """Those of which it must call one; none where it is free to."""
+        if self.tool_choice == "required":
+            return self.tools
+        return [tool for tool in self.tools if _NAMED + tool["function"]["name"] == self.tool_choice]

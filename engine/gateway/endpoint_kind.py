@@ -14,6 +14,7 @@ from engine.gateway.prompt import chat_prompt, text_prompts
 from engine.gateway.replies import Replies, Style
 from engine.gateway.served_model import ServedModel
 from engine.gateway.text_replies import TextReplies
+from engine.gateway.tool_calls import LlamaParser
 
 
 class Kind(ABC, Generic[G]):
@@ -59,6 +60,8 @@ class ChatKind(Kind[ChatRequest]):
     def replies(self, asked: ChatRequest, request_id: int, model: ServedModel, style: Style) -> Replies:
         if not asked.offered_tools:
             return ChatReplies(request_id, model.name, style, None)
+        if asked.demanded_tools:
+            return ChatReplies(request_id, model.name, style, partial(LlamaParser, 1))  # as `call_schema` has it
         assert model.tool_parser is not None  # else there is no prompt
         most_calls = None if asked.parallel_tool_calls else 1
         return ChatReplies(request_id, model.name, style, partial(model.tool_parser, most_calls))

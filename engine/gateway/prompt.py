@@ -18,7 +18,7 @@ _LONG_TEXT = 4096  # characters; about a millisecond of tokenising
 async def chat_prompt(asked: ChatRequest, model: ServedModel, renderer: TemplateRenderer) -> list[int]:
     """The template writes the special tokens itself. Raises `InvalidRequest` or `EngineFailure`."""
     tools = asked.offered_tools
-    if tools and model.tool_parser is None:
+    if tools and model.tool_parser is None and not asked.demanded_tools:
         raise InvalidRequest(
             f"The model {model.name!r} calls tools in no format that is known here, if it does at all.", param="tools"
         )

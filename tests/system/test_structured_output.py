@@ -121,3 +121,35 @@ def test_answers_stay_what_they_are_while_groups_change(client: openai.OpenAI, a
             is_over = True
         assert all(one.result() for one in asking)
     assert appliance.pages_in_use == 0
+
+
+def tool(name: str, parameters: dict[str, Any]) -> Any:
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+FLAG_OBJECT = {"type": "object", "properties": {"flags": FLAGS}, "required": ["flags"], "additionalProperties": False}
+TOOLS = [tool("add_book", BOOK), tool("set_flags", FLAG_OBJECT)]
+SCHEMAS = {"add_book": BOOK, "set_flags": FLAG_OBJECT}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("choice", ["required", "set_flags"])
+def test_a_call_that_is_demanded_is_made(client: openai.OpenAI, appliance: Appliance, choice: str, seed: int) -> None:
+    """By a model that has never seen a tool."""
+    demanded: Any = choice if choice == "required" else {"type": "function", "function": {"name": choice}}
+    asked: Any = {
+        "model": appliance.model,
+        "messages": [{"role": "user", "content": "Do something."}],
+        "max_tokens": 300,
+        "tools": TOOLS,
+        "tool_choice": demanded,
+        "seed": seed,
+    }
+    (call,) = client.chat.completions.create(**asked).choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name in ([choice] if choice != "required" else SCHEMAS)
+    jsonschema.validate(json.loads(call.function.arguments), SCHEMAS[call.function.name])
+    deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**asked, stream=True) if chunk.choices]
+    parts = [part.function for delta in deltas for part in delta.tool_calls or [] if part.function]
+    assert "".join(part.name or "" for part in parts) == call.function.name
+    assert "".join(part.arguments or "" for part in parts) == call.function.arguments
