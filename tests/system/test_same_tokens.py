@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.checkpoints import save_random_llama
+from tests.checkpoints import save_random_model
 from tests.system.appliance import running_appliance
 
 PROMPTS, OUTPUT_TOKENS, CONCURRENCY = 48, 64, 16
@@ -30,11 +30,6 @@ SMALL_POOL_BYTES = 50 * PAGE_BYTES
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_random_llama(tmp_path_factory.mktemp("models") / "random-llama", seed=3, **SHAPE)
-
-
-@pytest.fixture(scope="module")
 def prompts() -> list[list[int]]:
     """Lengths from 1 token to many chunks; a third begin as another does."""
     draw = random.Random(11)
@@ -44,10 +39,27 @@ def prompts() -> list[list[int]]:
     return prompts + [[*draw.choice(prompts), draw.randrange(256)] for _ in range(PROMPTS - len(prompts))]
 
 
+class Reference:
+    """A random checkpoint of a family, and what transformers makes of the prompts; made when first asked for."""
+
+    def __init__(self, folder: Path, prompts: list[list[int]]):
+        self._folder = folder
+        self._prompts = prompts
+        self._known: dict[str, tuple[Path, list[list[int]]]] = {}
+
+    def of(self, family: str) -> tuple[Path, list[list[int]]]:
+        """Where the checkpoint is, and the tokens of each prompt."""
+        if family not in self._known:
+            shape = {name: value for name, value in SHAPE.items() if name != "head_dim" or family != "qwen2"}
+            path = save_random_model(self._folder / family, family, seed=3, **shape)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+            self._known[family] = path, [greedy(model, prompt) for prompt in self._prompts]
+        return self._known[family]
+
+
 @pytest.fixture(scope="module")
-def expected(checkpoint: Path, prompts: list[list[int]]) -> list[list[int]]:
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    return [greedy(model, prompt) for prompt in prompts]
+def reference(tmp_path_factory: pytest.TempPathFactory, prompts: list[list[int]]) -> Reference:
+    return Reference(tmp_path_factory.mktemp("models"), prompts)
 
 
 @torch.inference_mode()
@@ -62,18 +74,25 @@ def greedy(model: torch.nn.Module, prompt: list[int]) -> list[int]:
 
 @pytest.mark.system
 @pytest.mark.parametrize(
-    ("mode", "kv_bytes"),
-    [("semi_pd", None), ("colocated", None), ("semi_pd", SMALL_POOL_BYTES)],
-    ids=["two workers", "colocated", "under preemption"],
+    ("family", "mode", "kv_bytes"),
+    [
+        pytest.param("llama", "semi_pd", None, id="two workers"),
+        pytest.param("llama", "colocated", None, id="colocated"),
+        pytest.param("llama", "semi_pd", SMALL_POOL_BYTES, id="under preemption"),
+        pytest.param("mistral", "semi_pd", SMALL_POOL_BYTES, id="mistral under preemption", marks=pytest.mark.long),
+        pytest.param("qwen2", "semi_pd", SMALL_POOL_BYTES, id="qwen2 under preemption", marks=pytest.mark.long),
+        pytest.param("qwen3", "semi_pd", SMALL_POOL_BYTES, id="qwen3 under preemption", marks=pytest.mark.long),
+    ],
 )
 def test_the_tokens_are_those_of_transformers(
+    family: str,
     mode: str,
     kv_bytes: int | None,
-    checkpoint: Path,
     prompts: list[list[int]],
-    expected: list[list[int]],
+    reference: Reference,
     tmp_path: Path,
 ) -> None:
+    checkpoint, expected = reference.of(family)
     options = ["--model", str(checkpoint), "--mode", mode, "--prefill-token-budget", str(CHUNK_TOKENS)]
     if kv_bytes:
         options += ["--kv-memory-bytes", str(kv_bytes)]
