@@ -19,6 +19,7 @@ from appliance.rotation.description import describe
 from appliance.rotation.history import History, RotationRecord
 from appliance.rotation.links import Links
 from appliance.rotation.shutdown import shutdown_stages
+from appliance.rotation.startup import LOOK_SECONDS, Startup
 from appliance.rotation.table import (
     Asked,
     Event,
@@ -41,10 +42,8 @@ READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
 """The first one: a large checkpoint is loaded, and kernels may have to be built."""
-PROGRESS_SECONDS = 3.0
 RETIRE_SECONDS = 60.0
 """How long a group may take to drain before it is killed; it has nothing to do any more."""
-LOOK_SECONDS = 0.05
 ANSWER_SECONDS = 3.0
 """How long the scheduler may take to say how it is; it answers between two messages."""
 
@@ -200,47 +199,20 @@ class ProcessRotationManager:
             self._fail(str(error))
             return
         self._happen(Asked(self._initial))
-        self._attention.after(PROGRESS_SECONDS, self._tell_progress)
-        self._when(lambda: self._processes.is_loaded, "weights are loaded", self._weights_are_loaded)
-
-    def _tell_progress(self) -> None:
-        """Now and then, as long as the weights are being loaded."""
-        if self._processes.is_loaded or self._started.done() or self._state.is_stopping:
-            return
-        if progress := self._processes.loading_progress:
-            self._say(f"  {progress}")
-        self._attention.after(PROGRESS_SECONDS, self._tell_progress)
+        startup = Startup(
+            self._processes,
+            self._attention,
+            self._say,
+            is_active=lambda: self._state.active is not None,
+            is_over=lambda: self._started.done() or self._state.is_stopping,
+        )
+        startup.follow(self._weights_are_loaded, self._endpoint, lambda: self._started.set_result(None))
 
     def _weights_are_loaded(self) -> None:
         self._processes.start_scheduler()
         if self._endpoint:
             self._processes.start_gateway()
         self._links.watch_groups()
-        self._when(lambda: self._state.active is not None, "workers are ready", self._group_is_active)
-
-    def _group_is_active(self) -> None:
-        if self._endpoint:
-            self._when(lambda: self._processes.is_endpoint_ready, "endpoint is ready", self._is_up)
-        else:
-            self._is_up()
-
-    def _is_up(self) -> None:
-        self._started.set_result(None)
-
-    def _when(self, is_so: Callable[[], bool], what: str, then: Callable[[], None]) -> None:
-        """Look again and again until it is so, and go on with `then`."""
-        began = time.monotonic()
-
-        def look() -> None:
-            if self._started.done() or self._state.is_stopping:
-                return
-            if not is_so():
-                self._attention.after(LOOK_SECONDS, look)
-                return
-            self._say(f"  {what} ({time.monotonic() - began:.1f} s)")
-            then()
-
-        look()
 
     def _fail(self, problem: str) -> None:
         """The engine cannot start, or cannot go on."""

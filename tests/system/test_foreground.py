@@ -143,7 +143,7 @@ def test_a_second_ctrl_c_stops_at_once(home_of_its_own: Path) -> None:
             appliance.serve.interrupt()
             appliance.serve.interrupt()
             assert appliance.serve.end() == 0
-        assert not [process for process in below if process.is_running()]
+        assert not psutil.wait_procs(below, timeout=10)[1], "those that were killed are gone as soon as they are reaped"
 
 
 @pytest.fixture
