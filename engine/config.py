@@ -146,7 +146,12 @@ class ServerArgs(BaseSettings):
         return "http" if self.tls_cert is None else "https"
 
     def for_device(self, device: Literal["cpu", "cuda"]) -> Self:
-        """These settings with every open choice made for a device."""
+        """These settings with every open choice made for a device. Raises `CannotStart` for what it cannot have."""
+        if self.splitter is Splitter.MPS:
+            raise CannotStart(
+                "The setting splitter cannot be 'mps': some shares make matrix products silently wrong, and nothing "
+                "here tests them yet; 'green' divides the SMs without that."
+            )
         on_gpu = device == "cuda"
         chosen: dict[str, Any] = {
             "device": device,
