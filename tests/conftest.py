@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.system.appliance import unused_port as find_unused_port
 
 for _name in [name for name in os.environ if name.startswith("SEMI_PD_")]:
     del os.environ[_name]
@@ -36,6 +37,4 @@ def runtime_dir() -> Iterator[Path]:
 @pytest.fixture
 def unused_port() -> int:
     """A TCP port on the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return find_unused_port()

@@ -15,6 +15,9 @@ import msgspec
 
 from engine.errors import ProtocolMismatch
 from engine.resident.manifest import Manifest
+from engine.wire.byte_stream import receive_exactly
+
+_HUNG_UP = "the resident hung up in the middle of its answer"
 
 _LENGTH = struct.Struct("!I")
 _MOST_FDS = 3
@@ -37,9 +40,9 @@ def receive_manifest(connection: socket.socket) -> tuple[Manifest, list[int]]:
     for fd in fds:
         os.set_inheritable(fd, False)  # recv_fds takes flags and, in Python 3.11, drops them
     try:
-        prefix += _receive_exactly(connection, _LENGTH.size - len(prefix))
+        prefix += receive_exactly(connection, _LENGTH.size - len(prefix), _HUNG_UP)
         (length,) = _LENGTH.unpack(prefix)
-        manifest = msgspec.msgpack.decode(_receive_exactly(connection, length), type=Manifest)
+        manifest = msgspec.msgpack.decode(receive_exactly(connection, length, _HUNG_UP), type=Manifest)
         expected = 1 + [manifest.weights_memory.kind, manifest.kv_memory.kind].count("memfd")
         if len(fds) != expected:
             raise ProtocolMismatch(f"The resident's manifest needs {expected} descriptors and {len(fds)} came.")
@@ -55,13 +58,3 @@ def receive_manifest(connection: socket.socket) -> tuple[Manifest, list[int]]:
 def peer_pid(connection: socket.socket) -> int:
     """The process at the other end, as the kernel noted it when it connected."""
     return _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
-
-
-def _receive_exactly(connection: socket.socket, count: int) -> bytes:
-    received = bytearray()
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionResetError("the resident hung up in the middle of its answer")
-        received += part
-    return bytes(received)

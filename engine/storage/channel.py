@@ -12,6 +12,9 @@ from typing import TypeVar
 from engine.errors import ProtocolMismatch
 from engine.storage.messages import FROM_STORE, TO_STORE, Answer, Question, Refused
 from engine.storage.refusals import StoreGone, refusal
+from engine.wire.byte_stream import receive_exactly
+
+_HUNG_UP = "it hung up"
 
 _LENGTH = struct.Struct("!I")
 _MOST_BYTES = 64 << 20
@@ -89,22 +92,12 @@ def _receive(connection: socket.socket) -> tuple[bytes, int | None]:
     for fd in fds:
         os.set_inheritable(fd, False)  # recv_fds takes flags and, in Python 3.11, drops them
     try:
-        prefix += _receive_exactly(connection, _LENGTH.size - len(prefix))
-        return _receive_exactly(connection, _length(prefix)), fds[0] if fds else None
+        prefix += receive_exactly(connection, _LENGTH.size - len(prefix), _HUNG_UP)
+        return receive_exactly(connection, _length(prefix), _HUNG_UP), fds[0] if fds else None
     except BaseException:
         for fd in fds:
             os.close(fd)
         raise
-
-
-def _receive_exactly(connection: socket.socket, count: int) -> bytes:
-    received = bytearray()
-    while len(received) < count:
-        part = connection.recv(count - len(received))
-        if not part:
-            raise ConnectionResetError("it hung up")
-        received += part
-    return bytes(received)
 
 
 def _length(prefix: bytes | bytearray) -> int:
