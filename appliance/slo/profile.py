@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from engine.allocation import Phase, SMAllocation
+from engine.allocation import Phase, SMAllocation, Splitter
+from engine.profile.record import MachineProfile
 
 
 class Speeds(NamedTuple):
@@ -40,6 +41,32 @@ class Profile:
     def duty(cls) -> Self:
         """Speed is proportional to share: what resting after each step does, by its definition."""
         return cls({}, stretches_steps=False)
+
+    @classmethod
+    def guessed(cls) -> Self:
+        """For a GPU that was not measured: an 8B model's on an H200, as in docs/measured.md ("Both phases at once").
+
+        Prefill computes, and is a little slower than its share; decode reads memory, and is faster than its own.
+        """
+        splits = [SMAllocation(share, 100 - share) for share in range(5, 100, 5)]
+        speeds = {
+            split: Speeds(0.95 * split.prefill_percentage / 100, _reading(split.decode_percentage / 100))
+            for split in splits
+        }
+        return cls(speeds, stretches_steps=True)
+
+    @classmethod
+    def of_machine(cls, measured: MachineProfile) -> Self:
+        """Of the rungs that are offered, relative to each phase alone on the whole device.
+
+        Noise that says otherwise is levelled out: more share is never slower, and no share is faster than all of it.
+        """
+        rungs = measured.offered
+        prefill = _growing([rung.prefill_speed for rung in rungs])
+        decode = _growing([rung.decode_speed for rung in reversed(rungs)])
+        pairs = zip(rungs, prefill, reversed(decode), strict=True)
+        speeds = {rung.split: Speeds(*pair) for rung, *pair in pairs}
+        return cls(speeds, stretches_steps=measured.key.splitter is not Splitter.DUTY)
 
     def speeds(self, split: SMAllocation) -> Speeds:
         return self.measured.get(split) or Speeds(*(self._between(phase, split.share(phase)) for phase in Phase))
@@ -91,6 +118,16 @@ class Profile:
                 for split, speeds in self.measured.items()
             ],
         }
+
+
+def _reading(share: float) -> float:
+    """Of a phase that waits for memory, which a part of the SMs uses better than in proportion."""
+    return share * (1.4 - 0.4 * share)
+
+
+def _growing(speeds: Sequence[float]) -> list[float]:
+    """None below the one before it, none above 1."""
+    return list(accumulate((min(1.0, speed) for speed in speeds), max))
 
 
 def _entries(splits: Iterable[Mapping]) -> Iterable[tuple[SMAllocation, Speeds]]:

@@ -1,0 +1,1 @@
+"""The machine's profile: measured once, kept, and asked for what may be offered."""

@@ -1,0 +1,79 @@
+"""Steps of one phase without end, as a worker would compute them."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Protocol
+
+from engine.model.decode_runner import DecodeRunner, StepInFlight
+from engine.model.lane import Lane
+from engine.model.runner import ModelRunner
+from engine.model.segment import Segment
+from engine.profile.conditions import SPAN_TOKENS, Conditions
+from engine.request import SamplingParams
+
+_GREEDY = SamplingParams(max_tokens=1 << 20, temperature=0.0)
+
+
+def tokens(count: int, vocab_size: int) -> list[int]:
+    """Different ones: a GPU that computes the same row over and over needs less power, and is faster for it."""
+    return random.Random(0).choices(range(vocab_size), k=count)
+
+
+class Load(Protocol):
+    """Computes on torch's current stream."""
+
+    def turn(self) -> bool:
+        """Launch a step or more; True once a step was seen to end."""
+        ...
+
+    def finish(self) -> None:
+        """Wait for what is in flight."""
+        ...
+
+
+class PrefillLoad:
+    """One prompt a step, from its beginning, over and over."""
+
+    def __init__(self, runner: ModelRunner, conditions: Conditions, page_size: int, vocab_size: int):
+        self._runner = runner
+        prompt = tokens(conditions.chunk_tokens, vocab_size)
+        self._segment = Segment(prompt, 0, conditions.prefill_table(page_size), _GREEDY, 0)
+
+    def turn(self) -> bool:
+        self._runner.step([self._segment])
+        return True
+
+    def finish(self) -> None:
+        """Its steps end before they return."""
+
+
+class DecodeLoad:
+    """All lanes a step; the next is launched before the last is waited for, where the runner can."""
+
+    def __init__(self, runner: DecodeRunner, conditions: Conditions, page_size: int, vocab_size: int):
+        self._runner = runner
+        self._first = conditions.context_tokens
+        tables = conditions.lane_tables(page_size)
+        self._lanes = [
+            Lane(number, token, self._first, 0, table, _GREEDY, None)
+            for number, (token, table) in enumerate(zip(tokens(len(tables), vocab_size), tables, strict=True))
+        ]
+        self._in_flight: deque[StepInFlight] = deque()
+
+    def turn(self) -> bool:
+        self._in_flight.append(self._runner.launch(self._lanes))
+        for lane in self._lanes:
+            lane.position = self._first + (lane.position + 1 - self._first) % SPAN_TOKENS
+        return self._see_all_but(1 if self._runner.runs_ahead else 0)
+
+    def finish(self) -> None:
+        self._see_all_but(0)
+
+    def _see_all_but(self, count: int) -> bool:
+        seen = False
+        while len(self._in_flight) > count:
+            self._in_flight.popleft().tokens()
+            seen = True
+        return seen
