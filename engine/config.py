@@ -43,7 +43,12 @@ class ServerArgs(BaseSettings):
     `insecure_bind` lets the endpoint listen beyond this machine without TLS. `max_requests_per_key`: live requests of
     one API key, None for no limit. `max_connections`: of one gateway worker. `header_timeout_seconds`: how long a
     client may take to send a request's header, and be silent within its body. `slow_reader_seconds`: how long a client
-    may leave a full send buffer unread.
+    may leave a full send buffer unread. `engine_patience_seconds`: how long accepted requests wait for an engine that
+    went away before they end with an error. `group_memory_bytes`: of the device, what one group of workers may take
+    beside weights and KV pages; None for a default. `deterministic`: a request's bits do not depend on what else is
+    computed, where, or how often it is interrupted; steps are padded and prompts computed one at a time for it.
+    `in_place`: a split that the workers have prepared is taken without other processes. `borrowing`: while one phase
+    has nothing to do, the other has the whole device.
     """
 
     model_config = SettingsConfigDict(
@@ -75,22 +80,28 @@ class ServerArgs(BaseSettings):
     insecure_bind: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    console_port: int = Field(default=8080, ge=1, le=65535)
+    console_port: int = Field(default=8080, ge=0, le=65535)
+    console_hosts: tuple[str, ...] = ()
     gateway_workers: int = Field(default=1, ge=1, le=16)
     max_body_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 30)
     max_connections: int = Field(default=4096, ge=1, le=1 << 20)
     max_requests_per_key: int | None = Field(default=None, ge=1, le=1 << 20)
     header_timeout_seconds: float = Field(default=10.0, gt=0.0, le=3600.0)
     slow_reader_seconds: float = Field(default=30.0, gt=0.0, le=3600.0)
+    engine_patience_seconds: float = Field(default=60.0, ge=0.0, le=3600.0)
 
     page_size: int = Field(default=16, ge=1, le=256)
     prefix_caching: bool = True
     kv_memory_bytes: int | None = Field(default=None, ge=1)
     gpu_memory_fraction: float = Field(default=0.9, gt=0.0, le=0.98)
+    group_memory_bytes: int | None = Field(default=None, ge=1)
     max_model_len: int | None = Field(default=None, ge=2)
     prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
     max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
+    deterministic: bool = False
+    in_place: bool = True
+    borrowing: bool = True
 
     ttft_target_ms: float = Field(default=500.0, gt=0)
     tpot_target_ms: float = Field(default=50.0, gt=0)
@@ -145,22 +156,47 @@ class ServerArgs(BaseSettings):
         """How the endpoint is reached."""
         return "http" if self.tls_cert is None else "https"
 
+    @property
+    def console_host(self) -> str:
+        """Where the console listens. Without TLS passwords do not leave this machine, `insecure_bind` or not."""
+        return self.host if self.tls_cert is not None or _is_loopback(self.host) else "127.0.0.1"
+
+    @property
+    def console_url(self) -> str:
+        """Where a browser on this machine finds the console."""
+        return f"{self.url_scheme}://{_in_url(self.console_host)}:{self.console_port}"
+
     def for_device(self, device: Literal["cpu", "cuda"]) -> Self:
         """These settings with every open choice made for a device. Raises `CannotStart` for what it cannot have."""
-        if self.splitter is Splitter.MPS:
-            raise CannotStart(
-                "The setting splitter cannot be 'mps': some shares make matrix products silently wrong, and nothing "
-                "here tests them yet; 'green' divides the SMs without that."
-            )
         on_gpu = device == "cuda"
+        can_split = (Splitter.GREEN, Splitter.MPS, Splitter.NONE) if on_gpu else (Splitter.DUTY, Splitter.NONE)
+        if self.splitter and self.splitter not in can_split:
+            raise CannotStart(
+                f"The setting splitter cannot be '{self.splitter}' on {'a GPU' if on_gpu else 'the CPU'}: "
+                f"it can be {' or '.join(can_split)}."
+            )
+        most_lanes = (64 if self.deterministic else 256) if on_gpu else 64  # a padded step costs what a full one does
         chosen: dict[str, Any] = {
             "device": device,
             "dtype": self.dtype if self.dtype != "auto" else ("bfloat16" if on_gpu else "float32"),
             "splitter": self.splitter or (Splitter.GREEN if on_gpu else Splitter.DUTY),
-            "prefill_token_budget": self.prefill_token_budget or (4096 if on_gpu else 256),
-            "max_running_requests": self.max_running_requests or (256 if on_gpu else 64),
+            "prefill_token_budget": self.prefill_token_budget or (3072 if on_gpu else 256),
+            "max_running_requests": self.max_running_requests or most_lanes,
         }
-        return self.model_copy(update=chosen)
+        resolved = self.model_copy(update=chosen)
+        if resolved.chunk_tokens == 0:
+            raise CannotStart(
+                f"The setting prefill_token_budget cannot be {resolved.prefill_token_budget} with deterministic: it "
+                f"must be at least page_size, {self.page_size} tokens."
+            )
+        return resolved
+
+    @property
+    def chunk_tokens(self) -> int | None:
+        """Tokens of each chunk of a prompt but its last, in whole pages; None where a chunk may have any length."""
+        if not self.deterministic or self.prefill_token_budget is None:
+            return None
+        return self.prefill_token_budget // self.page_size * self.page_size
 
 
 def _is_loopback(host: str) -> bool:
@@ -168,6 +204,10 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def explain(error: ValidationError) -> str:
@@ -236,6 +276,11 @@ class PortArgs:
         return self.runtime_dir / "load-table"
 
     @property
+    def busy_words_path(self) -> Path:
+        """The shared memory in which the workers of a group tell each other whether they compute."""
+        return self.runtime_dir / "busy-words"
+
+    @property
     def metrics_dir(self) -> Path:
         """Where each gateway worker counts what it has served."""
         return self.runtime_dir / "metrics"
@@ -244,6 +289,11 @@ class PortArgs:
     def keys_path(self) -> Path:
         """The API keys that are valid, as SHA-256, one a line."""
         return self.runtime_dir / "keys"
+
+    @property
+    def key_use_path(self) -> Path:
+        """When and how often each key is used, counted by all gateway workers."""
+        return self.runtime_dir / "key-use"
 
     @property
     def gateway_address(self) -> str:

@@ -78,7 +78,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class RateLimited(RequestError):
-    """The API key has as many live requests as it may have (429, with Retry-After)."""
+    """The API key has as many live requests as it may have, or has sent as many a minute (429, with Retry-After)."""
 
     status = 429
     type = "requests"

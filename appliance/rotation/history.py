@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from appliance.rotation.table import Activated, Event, Gone, Ready
+from appliance.rotation.events import Activated, Event, Gone, Ready
 from engine.allocation import SMAllocation
 
 KEPT = 1000
 
 
+class Way(StrEnum):
+    """How a split was reached."""
+
+    IN_PLACE = "in place"
+    NEW_GROUP = "with a new group"
+
+
 @dataclass(slots=True)
 class RotationRecord:
-    """One rotation that was asked for. Times are seconds since the epoch, durations seconds."""
+    """One rotation that was asked for. Times are seconds since the epoch, durations seconds.
+
+    `epoch` is that of the group at the new split, `way` how it came to be there: None for a split in force already.
+    `not_in_place` says why it was not taken in place, where that was tried.
+    """
 
     number: int
     asked: SMAllocation
     reason: str
     asked_at: float
     epoch: int | None = None
+    way: Way | None = None
+    not_in_place: str = ""
     ready_seconds: float | None = None
     live_seconds: float | None = None
     old_gone_seconds: float | None = None
@@ -40,7 +55,8 @@ class RotationRecord:
             return f"Rotation {self.number} to {self.asked}{why} was not made: {self.problem}"
         if self.live_seconds is None:
             return f"Rotation {self.number} to {self.asked}{why} is under way."
-        return f"Rotation {self.number} to {self.asked}{why} was live after {self.live_seconds:.2f} s."
+        how = f"live after {self.live_seconds:.2f} s, {self.way}" if self.way else "in force already"
+        return f"Rotation {self.number} to {self.asked}{why} was {how}."
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"asked": str(self.asked), "sentence": self.sentence}
@@ -48,8 +64,9 @@ class RotationRecord:
 
 @dataclass
 class History:
-    """The latest rotations, oldest first."""
+    """The latest rotations, oldest first; `on_record` hears of each again whenever there is more to say of it."""
 
+    on_record: Callable[[RotationRecord], None] = lambda record: None
     records: deque[RotationRecord] = field(default_factory=lambda: deque(maxlen=KEPT))
     count: int = 0
 
@@ -57,7 +74,13 @@ class History:
         self.count += 1
         record = RotationRecord(self.count, asked, reason, time.time())
         self.records.append(record)
+        self.on_record(record)
         return record
+
+    def goes(self, record: RotationRecord, way: Way, epoch: int, not_in_place: str = "") -> None:
+        """How it is tried now, in which group, and what became of the change in place that was tried before."""
+        record.way, record.epoch, record.not_in_place = way, epoch, not_in_place
+        self.on_record(record)
 
     def note(self, event: Event) -> None:
         """Keep when what happened, for the rotation it belongs to."""
@@ -68,11 +91,35 @@ class History:
                 record.live_seconds = record.seconds_since
             case Gone(epoch, "") if (record := self._after(epoch)) and record.old_gone_seconds is None:
                 record.old_gone_seconds = record.seconds_since
+            case _:
+                return
+        self.on_record(record)
+
+    def conclude(self, record: RotationRecord, problem: str) -> None:
+        """It is over; `problem` says why it was not made, if it was not."""
+        record.problem = problem
+        if not problem and record.live_seconds is None:
+            record.live_seconds = record.seconds_since
+        self.on_record(record)
+
+    @property
+    def latest_asked(self) -> SMAllocation | None:
+        """The split that was asked for last and was not refused."""
+        return next((record.asked for record in reversed(self.records) if not record.problem), None)
+
+    def way_to(self, split: SMAllocation | None) -> Way | None:
+        """How a split that is in force was reached last; None if it never was asked for, but there from the start."""
+        reached = (record for record in reversed(self.records) if record.way and record.live_seconds is not None)
+        return next((record.way for record in reached if record.asked == split and not record.problem), None)
 
     def _of(self, epoch: int) -> RotationRecord | None:
-        return next((record for record in self.records if record.epoch == epoch), None)
+        """The rotation that formed the group of `epoch`."""
+        return next((record for record in self._of_new_groups() if record.epoch == epoch), None)
 
     def _after(self, epoch: int) -> RotationRecord | None:
         """The rotation that put another group in the place of `epoch`."""
-        later = (record for record in self.records if record.epoch is not None and record.epoch > epoch)
+        later = (record for record in self._of_new_groups() if record.epoch is not None and record.epoch > epoch)
         return next(later, None)
+
+    def _of_new_groups(self) -> Iterator[RotationRecord]:
+        return (record for record in self.records if record.way is Way.NEW_GROUP)

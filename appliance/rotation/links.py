@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 import zmq
 
 from appliance.attention import Attention
-from appliance.rotation.table import (
+from appliance.rotation.events import (
     Action,
     Activate,
     Activated,
+    Change,
+    Changed,
     Event,
     Form,
     Gone,
@@ -22,6 +25,7 @@ from appliance.rotation.table import (
     Ready,
     Retire,
 )
+from engine.allocation import SMAllocation
 from engine.config import SLOTS, Mode, PortArgs, ServerArgs
 from engine.wire import to_controller as told
 from engine.wire import to_leader, to_scheduler
@@ -29,18 +33,33 @@ from engine.wire.codec import Codec, Message
 
 
 class Links:
-    """`on_event` hears what the table understands; what it does not is kept here: statuses and process ids."""
+    """`on_event` hears what the table understands; what it does not is kept here: statuses and process ids.
 
-    def __init__(self, settings: ServerArgs, ports: PortArgs, attention: Attention, on_event: Callable[[Event], None]):
+    `prepared_beside` a split are those that a group formed at it prepares to take in place.
+    """
+
+    def __init__(
+        self,
+        settings: ServerArgs,
+        ports: PortArgs,
+        attention: Attention,
+        on_event: Callable[[Event], None],
+        prepared_beside: Callable[[SMAllocation], tuple[SMAllocation, ...]] = lambda split: (),
+    ):
         self._is_colocated = settings.mode is Mode.COLOCATED
         self._attention = attention
         self._on_event = on_event
+        self._prepared_beside = prepared_beside
         self._context = zmq.Context()
         self._scheduler = self._connect(ports.control_address, told.FROM_SCHEDULER)
         self._leaders = {slot: self._connect(ports.leader_address(slot), told.FROM_LEADER) for slot in SLOTS}
         self._status_wanted: list[Callable[[told.Status], None]] = []
         self._load_wanted: list[Callable[[told.LoadReport], None]] = []
+        self._freed_wanted: deque[Callable[[int], None]] = deque()
+        self._groups_wanted: list[Callable[[told.Groups], None]] = []
         self.pids: dict[int, tuple[int, ...]] = {}
+        self.used_bytes: dict[int, int] = {}
+        """Of the device's memory, by groups that are ready."""
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -53,9 +72,12 @@ class Links:
         match action:
             case Form(epoch, slot, split):
                 shares = (split.prefill_percentage, split.decode_percentage)
-                self._to_leader(slot, to_leader.FormGroup(epoch, *shares, colocated=self._is_colocated))
+                order = to_leader.FormGroup(epoch, *shares, self._is_colocated, self._prepared_beside(split))
+                self._to_leader(slot, order)
             case Activate(epoch):
                 self._to_scheduler(to_scheduler.Activate(epoch))
+            case Change(epoch, change, split):
+                self._to_scheduler(to_scheduler.ChangeSplit(epoch, change, split))
             case Retire(epoch):
                 self._to_scheduler(to_scheduler.Retire(epoch))
             case Kill(epoch, slot):
@@ -74,10 +96,27 @@ class Links:
         self._status_wanted.append(answer)
         self._to_scheduler(to_scheduler.AskStatus())
 
+    def free_cached_pages(self, answer: Callable[[int], None]) -> None:
+        """Have the pages freed that no request holds; call `answer` with how many those were."""
+        self._freed_wanted.append(answer)
+        self._to_scheduler(to_scheduler.FreeCachedPages())
+
+    def aim(self, ttft_target_seconds: float) -> None:
+        """Tell the scheduler when first tokens are due."""
+        self._to_scheduler(to_scheduler.Aim(ttft_target_seconds))
+
     def ask_load(self, answer: Callable[[told.LoadReport], None]) -> None:
         """Call `answer` with how far requests have come."""
         self._load_wanted.append(answer)
         self._to_scheduler(to_scheduler.AskLoad())
+
+    def on_groups(self, answer: Callable[[told.Groups], None]) -> None:
+        """Call `answer` whenever a leader says which groups it has."""
+        self._groups_wanted.append(answer)
+
+    def ask_groups(self, slot: str) -> None:
+        """Be the controller that the leader of `slot` tells what happens, beginning with what it has."""
+        self._to_leader(slot, to_leader.AskGroups())
 
     def close(self) -> None:
         for socket in (self._scheduler, *self._leaders.values()):
@@ -94,21 +133,31 @@ class Links:
         match message:
             case told.GroupStarted(_, epoch, pids):
                 self.pids[epoch] = pids
-            case told.GroupReady(epoch):
+            case told.GroupReady(epoch, used_bytes):
+                self.used_bytes[epoch] = used_bytes
                 self._on_event(Ready(epoch))
             case told.Activated(epoch, problem):
                 self._on_event(Activated(epoch, problem))
+            case told.SplitChanged(epoch, change, problem):
+                self._on_event(Changed(epoch, change, problem))
             case told.GroupIdle(epoch):
                 self._on_event(Idle(epoch))
             case told.GroupLost(epoch, problem):
                 self._on_event(Lost(epoch, problem))
             case told.GroupGone(_, epoch, problem):
                 self.pids.pop(epoch, None)
+                self.used_bytes.pop(epoch, None)
                 self._on_event(Gone(epoch, problem))
+            case told.Groups(_, _, _, groups):
+                self.pids |= {group.epoch: group.pids for group in groups}
+                for answer in self._groups_wanted:
+                    answer(message)
             case told.Status():
                 for answer in self._status_wanted:
                     answer(message)
                 self._status_wanted.clear()
+            case told.CachedPagesFreed(pages):
+                self._freed_wanted.popleft()(pages)
             case told.LoadReport():
                 for answer in self._load_wanted:
                     answer(message)

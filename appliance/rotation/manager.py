@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from appliance.attention import Attention, Closed
 from appliance.engine_processes import EngineProcesses
+from appliance.profile.fitting import fitted
+from appliance.rotation.attaching import Attaching
 from appliance.rotation.description import describe
-from appliance.rotation.history import History, RotationRecord
-from appliance.rotation.links import Links
-from appliance.rotation.shutdown import shutdown_stages
-from appliance.rotation.startup import LOOK_SECONDS, Startup
-from appliance.rotation.table import (
+from appliance.rotation.events import (
+    Action,
     Asked,
+    Change,
+    Changed,
     Event,
     Finish,
     Form,
     GiveUp,
+    Gone,
+    KeepSpares,
     Lost,
+    Ready,
     Retire,
-    State,
     TimedOut,
-    step,
 )
+from appliance.rotation.finding import Found
+from appliance.rotation.history import History, RotationRecord, Way
+from appliance.rotation.links import Links
+from appliance.rotation.memory import GroupMemory, free_bytes_of
+from appliance.rotation.prepared import prepared_beside
+from appliance.rotation.requests import Requests
+from appliance.rotation.shutdown import follow, shutdown_stages
+from appliance.rotation.startup import Startup
+from appliance.rotation.state import State
+from appliance.rotation.table import step
 from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
-from engine.device.detect import detect_device
 from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
@@ -42,26 +51,22 @@ READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
 """The first one: a large checkpoint is loaded, and kernels may have to be built."""
+CHANGE_SECONDS = 10.0
+"""How long a group may take to change its split in place; each worker does it between two of its steps."""
 RETIRE_SECONDS = 60.0
 """How long a group may take to drain before it is killed; it has nothing to do any more."""
 ANSWER_SECONDS = 3.0
 """How long the scheduler may take to say how it is; it answers between two messages."""
 
 
-@dataclass(slots=True)
-class Wanted:
-    """A rotation that waits for its turn, and whoever waits for it."""
-
-    record: RotationRecord
-    new_group: bool
-    result: Future[RotationRecord] = field(default_factory=Future)
-
-
 class ProcessRotationManager:
     """The engine as child processes of this one, and its split.
 
-    `endpoint=False` leaves the REST endpoint out. `say` takes a line for a person now and then; `on_failure` one when
-    the engine has ended for good. Both are called in the manager's thread.
+    `endpoint=False` leaves the REST endpoint out; `console=True` starts the console beside it. `say` takes a line for a
+    person now and then; `on_failure` one when the engine has ended for good. Both are called in the manager's thread.
+
+    `attached=True` is for processes that somebody else starts, in `port_args`: they are asked what there is, the split
+    in force included, and go on when this manager stops.
     """
 
     def __init__(
@@ -71,26 +76,38 @@ class ProcessRotationManager:
         initial_sm_allocation: SMAllocation,
         *,
         endpoint: bool = True,
+        console: bool = False,
+        attached: bool = False,
         log_dir: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
         on_failure: Callable[[str], None] = lambda line: None,
+        on_record: Callable[[RotationRecord], None] = lambda record: None,
     ):
-        self.settings = server_args.for_device(detect_device(server_args.device))
+        self.settings, self.offer, self._notices = fitted(server_args, initial_sm_allocation, attached)
         self.ports = port_args
-        port_args.write_settings(self.settings)
+        self._attached = attached
+        if not attached:
+            port_args.write_settings(self.settings)
         self._initial = initial_sm_allocation
         self._endpoint = endpoint
+        self._console = console
         self._say = say
         self._on_failure = on_failure
         self._log_dir = log_dir or port_args.runtime_dir / "log"
         self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._attention = Attention()
-        self._processes = EngineProcesses(self.settings, port_args, self._log_dir, self._attention, self._fail)
-        self._links = Links(self.settings, port_args, self._attention, self._happen)
+        self._processes = EngineProcesses(
+            self.settings, port_args, self._log_dir, self._attention, self._fail, self._say
+        )
+        self._links = Links(self.settings, port_args, self._attention, self._happen, self._prepared_beside)
+        self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
+        self._attaching = Attaching(
+            self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
+        )
+        self._unheard: list[Event] | None = [] if attached else None
         self._state = State()
-        self._history = History()
-        self._waiting: deque[Wanted] = deque()
-        self._current: Wanted | None = None
+        self._history = History(on_record)
+        self._requests = Requests(self._history)
         self._started: Future[None] = Future()
         self._stopped: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="rotation", daemon=True)
@@ -123,16 +140,18 @@ class ProcessRotationManager:
     def rotate(self, sm_allocation: SMAllocation, *, reason: str = "", new_group: bool = False) -> RotationRecord:
         """Move to another split and tell what came of it, once the split is live or was given up.
 
-        A request made while another is under way waits for its turn. With `new_group` the processes are replaced even
-        if the split is in force already.
+        A request made while another is under way waits for its turn. A split that the workers have prepared is taken in
+        place, any other by a new group; the record says which. With `new_group` the processes are replaced even if the
+        split is in force already.
         """
         return self._attention.call(partial(self._want, sm_allocation, reason, new_group)).result().result()
 
     @property
     def allocation_in_force(self) -> SMAllocation | None:
         """The split in force; None while no group serves."""
+        is_own_thread = threading.current_thread() is self._thread
         try:
-            state = self._attention.call(lambda: self._state).result()
+            state = self._state if is_own_thread else self._attention.call(lambda: self._state).result()
         except Closed:
             return None
         return state.in_force if state.active and not state.is_stopping else None
@@ -156,10 +175,30 @@ class ProcessRotationManager:
             scheduler = asked.result(ANSWER_SECONDS)
         except TimeoutError:
             scheduler = None
-        processes = {name: child.pid for name, child in self._processes.children.items()}
+        leaders = {f"leader-{slot}": pid for slot, pid in self._attaching.leader_pids.items()}
+        processes = leaders | {name: child.pid for name, child in self._processes.children.items()}
         return self._attention.call(
-            lambda: describe(self.settings, self._state, self._links.pids, processes, scheduler, self._history)
+            lambda: (
+                describe(self.settings, self._state, self._links.pids, processes, scheduler, self._history)
+                | {"memory": self._memory.describe()}
+            )
         ).result()
+
+    def aim(self, ttft_target_ms: float) -> None:
+        """Prompts are computed in such an order that few first tokens come later than this."""
+        self._attention.call(lambda: self._links.aim(ttft_target_ms / 1000))
+
+    def free_cached_pages(self) -> int:
+        """Free the KV pages that no request holds and that are kept for prompts that begin alike; how many those were.
+
+        Raises `SemiPDError` where the scheduler does not answer.
+        """
+        freed: Future[int] = Future()
+        self._attention.call(lambda: self._links.free_cached_pages(freed.set_result)).result()
+        try:
+            return freed.result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise SemiPDError(f"The scheduler did not answer in {ANSWER_SECONDS:g} s.") from None
 
     def stop(self) -> None:
         """Drain, and end every process. May be called again."""
@@ -192,13 +231,23 @@ class ProcessRotationManager:
         self._attention.close()
 
     def _begin(self) -> None:
+        for notice in self._notices:
+            self._say(notice)
+        if self._attached:
+            self._attaching.begin()
+            return
         try:
             self._processes.start_resident()
             self._processes.start_leaders()
+            if self._console:
+                self._processes.start_console()
         except SemiPDError as error:
             self._fail(str(error))
             return
         self._happen(Asked(self._initial))
+        self._follow_startup(self._weights_are_loaded, self._endpoint)
+
+    def _follow_startup(self, weights_are_loaded: Callable[[], None], endpoint: bool) -> None:
         startup = Startup(
             self._processes,
             self._attention,
@@ -206,7 +255,30 @@ class ProcessRotationManager:
             is_active=lambda: self._state.active is not None,
             is_over=lambda: self._started.done() or self._state.is_stopping,
         )
-        startup.follow(self._weights_are_loaded, self._endpoint, lambda: self._started.set_result(None))
+        startup.follow(weights_are_loaded, endpoint, lambda: self._started.set_result(None))
+
+    def _found(self, found: Found) -> None:
+        """Go on where another controller stopped, with what has happened since the question."""
+        self._state = found.state
+        for action in found.actions:
+            self._links.do(action)
+        unheard, self._unheard = self._unheard or [], None
+        for event in unheard:
+            self._happen(event)
+        if self._state.active is None and self._state.can_rotate:
+            self._happen(Asked(self._initial))
+        self._follow_startup(lambda: None, endpoint=False)
+
+    def _leader_came_or_went(self, slot: str, is_there: bool) -> None:
+        """Another's processes: whoever started the leader starts it again, its groups ended with it."""
+        if is_there:
+            if self._state.active and self._state.free_slot == slot:
+                self._links.do(KeepSpares(slot))
+            return
+        for group in [group for group in self._state.groups if group.slot == slot]:
+            problem = f"The leader of slot {slot} has ended."
+            self._happen(Lost(group.epoch, problem))  # the other slot takes over before this one is free again
+            self._happen(Gone(group.epoch, problem))
 
     def _weights_are_loaded(self) -> None:
         self._processes.start_scheduler()
@@ -226,60 +298,75 @@ class ProcessRotationManager:
     # ── rotation ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _want(self, allocation: SMAllocation, reason: str, new_group: bool) -> Future[RotationRecord]:
-        wanted = Wanted(self._history.begin(allocation, reason), new_group)
-        self._waiting.append(wanted)
+        refusal = self.offer.refusal(allocation)
+        result = self._requests.add(allocation, reason, new_group, refusal)
         self._start_next()
-        return wanted.result
+        return result
 
     def _start_next(self) -> None:
         """Begin the rotation that waits longest, once nothing else is under way."""
-        while self._waiting and self._current is None and (self._state.can_rotate or self._state.is_stopping):
-            wanted = self._waiting.popleft()
-            if self._state.is_stopping:
-                self._conclude(wanted, "The appliance stops.")
-            elif wanted.record.asked == self._state.in_force and not wanted.new_group:
-                self._conclude(wanted, "")
-            else:
-                self._current = wanted
-                self._happen(Asked(wanted.record.asked))
-                wanted.record.epoch = self._state.rotating_to
+        while wanted := self._requests.begin_next(self._state):
+            self._happen(Asked(wanted.record.asked, wanted.new_group or not self.settings.in_place))
+
+    def _prepared_beside(self, split: SMAllocation) -> tuple[SMAllocation, ...]:
+        return prepared_beside(split, self.offer.ladder) if self.settings.in_place else ()
 
     def _happen(self, event: Event) -> None:
         """Let the table decide, carry it out, and see who is next."""
+        if self._unheard is not None:
+            self._unheard.append(event)
+            return
         self._history.note(event)
-        if (problem := getattr(event, "problem", "")) and not self._state.is_stopping:
+        if isinstance(event, Ready) and (warning := self._memory.warning(event.epoch)):
+            self._say(warning)
+        problem = getattr(event, "problem", "")
+        is_told_otherwise = isinstance(event, Changed)  # the rotation that follows says it
+        if problem and not is_told_otherwise and not self._state.is_stopping:
             self._say(problem)
         self._state, actions = step(self._state, event)
         for action in actions:
-            match action:
-                case Finish(_, problem):
-                    self._finish(problem)
-                case GiveUp(problem):
-                    self._fail(f"The workers cannot be kept running. {problem}")
-                case Form(epoch):
-                    self._links.do(action)
-                    seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
-                    self._attention.after(seconds, partial(self._happen, TimedOut(epoch, seconds)))
-                case Retire(epoch):
-                    self._links.do(action)
-                    late = Lost(epoch, f"The group of epoch {epoch} did not end within {RETIRE_SECONDS:g} s.")
-                    self._attention.after(RETIRE_SECONDS, partial(self._happen, late))
-                case _:
-                    self._links.do(action)
+            self._carry_out(action, problem)
         self._start_next()
 
-    def _finish(self, problem: str) -> None:
-        wanted, self._current = self._current, None
-        if wanted is not None:
-            self._conclude(wanted, problem)
-        elif problem:
-            self._fail(f"The workers cannot be started. {problem}")
+    def _carry_out(self, action: Action, because: str) -> None:
+        match action:
+            case Finish(_, problem):
+                self._finish(problem)
+                return
+            case GiveUp(problem):
+                self._fail(f"The workers cannot be kept running. {problem}")
+                return
+            case Change(epoch, change):
+                self._requests.goes(Way.IN_PLACE, epoch)
+                late = Changed(epoch, change, f"It was not taken within {CHANGE_SECONDS:g} s.")
+                self._attention.after(CHANGE_SECONDS, partial(self._happen, late))
+            case Form(epoch) if no_room := self._no_room():
+                self._happen(Gone(epoch, no_room))  # nothing of it was started
+                return
+            case Form(epoch):
+                if epoch == self._state.rotating_to:
+                    self._requests.goes(Way.NEW_GROUP, epoch, because)
+                seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
+                self._attention.after(seconds, partial(self._happen, TimedOut(epoch, seconds)))
+            case Retire(epoch):
+                late = Lost(epoch, f"The group of epoch {epoch} did not end within {RETIRE_SECONDS:g} s.")
+                self._attention.after(RETIRE_SECONDS, partial(self._if_there, late))
+        self._links.do(action)
 
-    def _conclude(self, wanted: Wanted, problem: str) -> None:
-        wanted.record.problem = problem
-        if not problem and wanted.record.live_seconds is None:
-            wanted.record.live_seconds = time.time() - wanted.record.asked_at
-        wanted.result.set_result(wanted.record)
+    def _if_there(self, late: Lost) -> None:
+        """Nothing is said of a group that has ended in time."""
+        if any(group.epoch == late.epoch for group in self._state.groups):
+            self._happen(late)
+
+    def _no_room(self) -> str:
+        """Why another group would not fit beside the one that serves; where none does, it is tried all the same."""
+        serving = self._state.active
+        return self._memory.refusal(serving.epoch) if serving else ""
+
+    def _finish(self, problem: str) -> None:
+        was_asked_for = self._requests.finish(problem)
+        if problem and not was_asked_for:
+            self._fail(f"The workers cannot be started. {problem}")
 
     # ── status and end ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -289,26 +376,11 @@ class ProcessRotationManager:
         return answer
 
     def _begin_stop(self) -> None:
-        stages = shutdown_stages(self._processes, self._links, self._happen, lambda: bool(self._state.groups))
-        self._next_stage(list(stages))
-
-    def _next_stage(self, stages: list) -> None:
-        if self._stopped.done():
-            return
-        if not stages:
+        if self._attached:
             self._end()
             return
-        stage, *rest = stages
-        stage.act()
-        deadline = time.monotonic() + stage.seconds
-
-        def look() -> None:
-            if stage.is_done() or time.monotonic() > deadline:
-                self._next_stage(rest)
-            else:
-                self._attention.after(LOOK_SECONDS, look)
-
-        look()
+        stages = shutdown_stages(self._processes, self._links, self._happen, lambda: bool(self._state.groups))
+        follow(stages, self._attention, self._end)
 
     def _end(self) -> None:
         if self._stopped.done():
@@ -318,8 +390,10 @@ class ProcessRotationManager:
         self._start_next()
         self._processes.expect_ends()
         self._processes.end_all()
+        self._attaching.close()
         self._links.close()
-        if self._started.done() and self._started.exception() is None:  # after a failed start its logs are wanted
+        has_started = self._started.done() and self._started.exception() is None
+        if not self._attached and has_started:  # after a failed start its logs are wanted
             shutil.rmtree(self.ports.runtime_dir, ignore_errors=True)
         if not self._started.done():
             self._started.set_exception(CannotStart("The appliance was stopped before it served."))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from appliance.attention import Attention
 from appliance.engine_processes import EngineProcesses
+from appliance.rotation.events import Event, Stopping
 from appliance.rotation.links import Links
-from appliance.rotation.table import Event, Stopping
 
 GATEWAY_SECONDS = 36.0
 """The gateway lets streams go on for 30 s and is given 35 by gunicorn."""
 EXIT_SECONDS = 10.0
+LOOK_SECONDS = 0.05
 
 
 class ShutdownStage(NamedTuple):
@@ -31,6 +34,7 @@ def shutdown_stages(
         processes.expect_ends()
         happen(Stopping())
         processes.terminate("gateway")
+        processes.terminate("console")
 
     def drain() -> None:
         if not processes.is_gone("scheduler"):
@@ -42,3 +46,24 @@ def shutdown_stages(
         yield ShutdownStage(
             lambda name=name: processes.terminate(name), lambda name=name: processes.is_gone(name), EXIT_SECONDS
         )
+
+
+def follow(stages: Iterable[ShutdownStage], attention: Attention, end: Callable[[], None]) -> None:
+    """One stage after the other in the attending thread, then `end`."""
+    rest = iter(stages)
+
+    def begin_next() -> None:
+        stage = next(rest, None)
+        if stage is None:
+            end()
+            return
+        stage.act()
+        look(stage, time.monotonic() + stage.seconds)
+
+    def look(stage: ShutdownStage, deadline: float) -> None:
+        if stage.is_done() or time.monotonic() > deadline:
+            begin_next()
+        else:
+            attention.after(LOOK_SECONDS, lambda: look(stage, deadline))
+
+    begin_next()

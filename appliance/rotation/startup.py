@@ -37,7 +37,10 @@ class Startup:
             self._when(self._is_active, "workers are ready", await_endpoint if endpoint else is_up)
 
         def await_endpoint() -> None:
-            self._when(lambda: self._processes.is_endpoint_ready, "endpoint is ready", is_up)
+            self._when(lambda: self._processes.is_endpoint_ready, "endpoint is ready", await_console)
+
+        def await_console() -> None:
+            self._when(lambda: self._processes.is_console_settled, "", is_up)
 
         self._attention.after(PROGRESS_SECONDS, self._tell_progress)
         self._when(lambda: self._processes.is_loaded, "weights are loaded", await_workers)
@@ -60,7 +63,8 @@ class Startup:
             if not is_so():
                 self._attention.after(LOOK_SECONDS, look)
                 return
-            self._say(f"  {what} ({time.monotonic() - began:.1f} s)")
+            if what:
+                self._say(f"  {what} ({time.monotonic() - began:.1f} s)")
             then()
 
         look()

@@ -1,180 +1,41 @@
 """The transition table of rotations: from what is and what happened to what is now and what to do. No I/O, no clock.
 
-A group is STARTING until all its workers are ready, READY until the scheduler has been told to use it, ACTIVE while it
-serves, LEAVING while the last of what it computed moves on, RETIRING once it was told to drain, KILLED once it was told
-to end at once. A group that is gone is no longer in the state.
+A split that is asked for is taken by the active group in place, if it can; otherwise another group is formed at it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import NamedTuple
+from dataclasses import replace
 
+from appliance.rotation.events import (
+    Action,
+    Activate,
+    Activated,
+    Asked,
+    Change,
+    Changed,
+    Event,
+    Finish,
+    Form,
+    GiveUp,
+    Gone,
+    Idle,
+    KeepSpares,
+    Kill,
+    Lost,
+    Ready,
+    Retire,
+    Stopping,
+    TimedOut,
+)
+from appliance.rotation.state import Group, Stage, State, check
 from engine.allocation import SMAllocation
-from engine.config import SLOTS
 
 MAX_TAKEOVERS = 3
 """Groups formed one after the other to replace a lost one, none of which came to serve, before the table gives up."""
 
-
-class Stage(StrEnum):
-    """Where a group stands."""
-
-    STARTING = "starting"
-    READY = "ready"
-    ACTIVE = "active"
-    LEAVING = "leaving"
-    RETIRING = "retiring"
-    KILLED = "killed"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A prefill and a decode worker at one split. Epochs count up and are never used twice."""
-
-    epoch: int
-    slot: str
-    allocation: SMAllocation
-    stage: Stage = Stage.STARTING
-
-    @property
-    def is_coming(self) -> bool:
-        """True while it may still become the active one."""
-        return self.stage in (Stage.STARTING, Stage.READY)
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """`in_force` is the split to come back to after a loss; `rotating_to` the epoch that somebody asked for."""
-
-    groups: tuple[Group, ...] = ()
-    latest_epoch: int = 0
-    rotating_to: int | None = None
-    in_force: SMAllocation | None = None
-    takeovers: int = 0
-    is_stopping: bool = False
-
-    def find(self, epoch: int) -> Group | None:
-        return next((group for group in self.groups if group.epoch == epoch), None)
-
-    def first(self, *stages: Stage) -> Group | None:
-        return next((group for group in self.groups if group.stage in stages), None)
-
-    @property
-    def active(self) -> Group | None:
-        return self.first(Stage.ACTIVE)
-
-    @property
-    def free_slot(self) -> str | None:
-        taken = {group.slot for group in self.groups}
-        return next((slot for slot in SLOTS if slot not in taken), None)
-
-    @property
-    def can_rotate(self) -> bool:
-        """True if a group could be formed now: one slot is free and nothing is under way."""
-        return not self.is_stopping and self.rotating_to is None and self.free_slot is not None
-
-
-# ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Asked(NamedTuple):
-    """Somebody wants this split; `can_rotate` was true."""
-
-    allocation: SMAllocation
-
-
-class Ready(NamedTuple):
-    epoch: int
-
-
-class Activated(NamedTuple):
-    """The scheduler sends new work to the group, unless there was a problem."""
-
-    epoch: int
-    problem: str = ""
-
-
-class Idle(NamedTuple):
-    """A superseded group has nothing left to do."""
-
-    epoch: int
-
-
-class Lost(NamedTuple):
-    """A worker of the group ended without having drained."""
-
-    epoch: int
-    problem: str
-
-
-class TimedOut(NamedTuple):
-    """The group was not ready in time."""
-
-    epoch: int
-    seconds: float
-
-
-class Gone(NamedTuple):
-    """All processes of the group have ended."""
-
-    epoch: int
-    problem: str = ""
-
-
-class Stopping(NamedTuple):
-    """Everything is to end; nothing is formed any more."""
-
-
-Event = Asked | Ready | Activated | Idle | Lost | TimedOut | Gone | Stopping
-
-# ── actions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Form(NamedTuple):
-    epoch: int
-    slot: str
-    allocation: SMAllocation
-
-
-class Activate(NamedTuple):
-    epoch: int
-
-
-class Retire(NamedTuple):
-    epoch: int
-
-
-class Kill(NamedTuple):
-    epoch: int
-    slot: str
-
-
-class KeepSpares(NamedTuple):
-    """The slot has no group: its leader keeps workers ready for the next."""
-
-    slot: str
-
-
-class Finish(NamedTuple):
-    """The rotation to `epoch` is over; `problem` is empty if the split is in force."""
-
-    epoch: int
-    problem: str = ""
-
-
-class GiveUp(NamedTuple):
-    """No group can be kept alive."""
-
-    problem: str
-
-
-Action = Form | Activate | Retire | Kill | KeepSpares | Finish | GiveUp
 Step = tuple[State, tuple[Action, ...]]
-
-# ── transitions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def step(state: State, event: Event) -> Step:
@@ -184,20 +45,27 @@ def step(state: State, event: Event) -> Step:
     return state, actions
 
 
-def check(state: State) -> None:
-    """What holds in every state."""
-    assert len({group.slot for group in state.groups}) == len(state.groups), "one group a slot"
-    assert len({group.epoch for group in state.groups}) == len(state.groups), "an epoch is used once"
-    assert all(group.epoch <= state.latest_epoch for group in state.groups), "epochs only grow"
-    assert sum(group.stage is Stage.ACTIVE for group in state.groups) <= 1, "one group receives work"
-    target = state.find(state.rotating_to) if state.rotating_to is not None else None
-    assert (target is not None and target.is_coming) == (state.rotating_to is not None), "a rotation has its group"
-
-
 def _asked(state: State, event: Asked) -> Step:
     assert state.can_rotate, "the caller waits until a rotation is possible"
-    state, actions = _form(state, event.allocation)
-    return replace(state, rotating_to=state.latest_epoch), actions
+    if state.active is None or event.new_group:
+        return _rotate(state, event.allocation)
+    number = state.changes + 1
+    state, change = replace(state, changing_to=event.allocation, changes=number), state.active
+    return state, (Change(change.epoch, number, event.allocation),)
+
+
+def _changed(state: State, event: Changed) -> Step:
+    """Taken, or another group is formed at it: what is prepared is a matter of speed, never of what can be had."""
+    group, split = state.active, state.changing_to
+    if group is None or split is None or (event.epoch, event.change) != (group.epoch, state.changes):
+        return state, ()
+    if event.problem and state.free_slot is not None:
+        return _rotate(replace(state, changing_to=None), split)
+    if event.problem:
+        return _finished(state, group.epoch, event.problem, ())
+    taken = replace(group, allocation=split)
+    groups = tuple(taken if other is group else other for other in state.groups)
+    return _finished(replace(state, groups=groups, in_force=split), group.epoch, "", ())
 
 
 def _ready(state: State, event: Ready) -> Step:
@@ -214,11 +82,13 @@ def _activated(state: State, event: Activated) -> Step:
     if event.problem:
         return _lost(state, Lost(event.epoch, event.problem))
     before = state.active
+    superseded: tuple[Action, ...] = ()
     if before is not None:
+        state, superseded = _finished(state, before.epoch, "Another group took over.", ())
         state = _with(state, before, Stage.LEAVING)
     state = replace(_with(state, group, Stage.ACTIVE), in_force=group.allocation, takeovers=0)
     spares = (KeepSpares(state.free_slot),) if state.free_slot else ()
-    return _finished(state, group.epoch, "", spares)
+    return _finished(state, group.epoch, "", (*superseded, *spares))
 
 
 def _idle(state: State, event: Idle) -> Step:
@@ -234,8 +104,8 @@ def _lost(state: State, event: Lost) -> Step:
     if group is None or group.stage is Stage.KILLED:
         return state, ()
     was_active = group.stage is Stage.ACTIVE
-    state = _with(state, group, Stage.KILLED)
     state, actions = _finished(state, group.epoch, event.problem, (Kill(group.epoch, group.slot),))
+    state = _with(state, group, Stage.KILLED)
     fallback = state.first(Stage.LEAVING) if was_active else None
     if fallback is not None:
         state = replace(_with(state, fallback, Stage.READY), in_force=fallback.allocation)
@@ -267,21 +137,26 @@ def _gone(state: State, event: Gone) -> Step:
 
 def _stopping(state: State, event: Stopping) -> Step:
     state = replace(state, is_stopping=True)
-    if state.rotating_to is None:
-        return state, ()
-    return _finished(state, state.rotating_to, "The appliance stops.", ())
+    epoch = state.rotating_to or (state.active.epoch if state.active else 0)
+    return _finished(state, epoch, "The appliance stops.", ())
 
 
 _TRANSITIONS: dict[type, Callable[[State, object], Step]] = {
     Asked: _asked,
     Ready: _ready,
     Activated: _activated,
+    Changed: _changed,
     Idle: _idle,
     Lost: _lost,
     TimedOut: _timed_out,
     Gone: _gone,
     Stopping: _stopping,
 }  # pyright: ignore[reportAssignmentType]  # each function takes its own event
+
+
+def _rotate(state: State, allocation: SMAllocation) -> Step:
+    state, actions = _form(state, allocation)
+    return replace(state, rotating_to=state.latest_epoch), actions
 
 
 def _form(state: State, allocation: SMAllocation) -> Step:
@@ -303,10 +178,11 @@ def _serve_again(state: State, actions: tuple[Action, ...], problem: str) -> Ste
 
 
 def _finished(state: State, epoch: int, problem: str, actions: tuple[Action, ...]) -> Step:
-    """Tell whoever asked for `epoch`, if anybody did."""
-    if state.rotating_to != epoch:
+    """Tell whoever asked for `epoch`, or for a change in the group of `epoch`, if anybody did."""
+    is_change = state.changing_to is not None and state.active is not None and state.active.epoch == epoch
+    if state.rotating_to != epoch and not is_change:
         return state, actions
-    return replace(state, rotating_to=None), (Finish(epoch, problem), *actions)
+    return replace(state, rotating_to=None, changing_to=None), (Finish(epoch, problem), *actions)
 
 
 def _with(state: State, group: Group, stage: Stage) -> State:

@@ -46,7 +46,7 @@ class Simulation:
         self.changes: list[tuple[float, SMAllocation]] = []
         self.on_end: Callable[[Journey], None] = lambda journey: None
         ledger = Ledger.create(bytearray(Ledger.bytes_for(box.pages + 1)), box.pages + 1)
-        self.scheduler = Scheduler(box.limits, PageAllocator(ledger, box.page_size))
+        self.scheduler = Scheduler(box.limits, PageAllocator(ledger, box.page_size), clock=lambda: self.now)
         self._is_colocated = split is None
         self._skips = skips
         self._arrivals: Iterator[Arrival] = iter(arrivals)
@@ -130,7 +130,8 @@ class Simulation:
         request_id = next(self._ids)
         self.journal.begin(Journey(request_id, arrival.at_seconds, arrival.input_tokens, arrival.output_tokens))
         sampling = SamplingParams(max_tokens=arrival.output_tokens, temperature=0.0)
-        self.scheduler.submit(GATEWAY, Request(request_id, [request_id] * arrival.input_tokens, sampling))
+        request = Request(request_id, [request_id] * arrival.input_tokens, sampling, received_at=self.now)
+        self.scheduler.submit(GATEWAY, request)
 
     def _act_of(self, worker: SimulatedWorker) -> Callable[[], None]:
         return lambda: self._work(worker)

@@ -38,8 +38,9 @@ class Capacity:
         if (rate := _prefill_rate(seen, speeds, profile)) is not None:
             learned = replace(learned, prefill_rate=rate)
         if seen.work is not None and seen.work.decode_steps and seen.work.decode_tokens:
-            seconds = seen.work.decode_seconds / seen.work.decode_steps * _stretch(profile, speeds.decode)
-            step = (seen.work.decode_tokens / seen.work.decode_steps, seconds)
+            work = seen.work
+            whole = _whole_seconds(work.decode_seconds, work.decode_borrowed_seconds, profile, speeds.decode)
+            step = (work.decode_tokens / work.decode_steps, whole / work.decode_steps)
             learned = replace(learned, decode_steps=(*learned.decode_steps, step)[-KEPT:])
         return learned
 
@@ -62,14 +63,17 @@ class Capacity:
         return Utilization(prefill, load.decode * self.seconds_a_lane)
 
 
-def _stretch(profile: Profile, speed: float) -> float:
-    """From a step's seconds in a part of the chip to its seconds on the whole."""
-    return speed if profile.stretches_steps else 1.0
+def _whole_seconds(seconds: float, borrowed_seconds: float, profile: Profile, speed: float) -> float:
+    """What steps would have taken on the whole chip, which they had for `borrowed_seconds` of their time."""
+    stretch = speed if profile.stretches_steps else 1.0
+    return (seconds - borrowed_seconds) * stretch + borrowed_seconds
 
 
 def _prefill_rate(seen: WindowSummary, speeds: Speeds, profile: Profile) -> float | None:
-    if seen.work is not None and seen.work.prefill_seconds > 0 and seen.work.prefill_tokens > 0:
-        return seen.work.prefill_tokens / (seen.work.prefill_seconds * _stretch(profile, speeds.prefill))
+    work = seen.work
+    if work is not None and work.prefill_seconds > 0 and work.prefill_tokens > 0:
+        whole = _whole_seconds(work.prefill_seconds, work.prefill_borrowed_seconds, profile, speeds.prefill)
+        return work.prefill_tokens / whole
     if seen.prefill_utilization and seen.offered.prefill > 0:
         return seen.offered.prefill / (seen.prefill_utilization * speeds.prefill)
     return None

@@ -67,13 +67,28 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class WorkTotals:
-    """What the workers have computed since they were first counted; seconds are those of steps, rests left out."""
+    """What the workers have computed since they were first counted; seconds are those of steps, rests left out.
+
+    Borrowed seconds are those of them for which the phase had the whole device, since the other was idle.
+    """
 
     prefill_tokens: int = 0
     prefill_seconds: float = 0.0
     decode_tokens: int = 0
     decode_steps: int = 0
     decode_seconds: float = 0.0
+    prefill_borrowed_seconds: float = 0.0
+    decode_borrowed_seconds: float = 0.0
+
+    @property
+    def prefill_own_part(self) -> float:
+        """The part of prefill's time, from 0 to 1, in which it had no more than its share."""
+        return _own_part(self.prefill_seconds, self.prefill_borrowed_seconds)
+
+    @property
+    def decode_own_part(self) -> float:
+        """Decode's."""
+        return _own_part(self.decode_seconds, self.decode_borrowed_seconds)
 
     def since(self, earlier: WorkTotals) -> WorkTotals:
         return WorkTotals(
@@ -82,4 +97,11 @@ class WorkTotals:
             self.decode_tokens - earlier.decode_tokens,
             self.decode_steps - earlier.decode_steps,
             self.decode_seconds - earlier.decode_seconds,
+            self.prefill_borrowed_seconds - earlier.prefill_borrowed_seconds,
+            self.decode_borrowed_seconds - earlier.decode_borrowed_seconds,
         )
+
+
+def _own_part(seconds: float, borrowed_seconds: float) -> float:
+    """Both are differences of sums, and may be a little off: kept from 0 to 1."""
+    return min(1.0, max(0.0, 1.0 - borrowed_seconds / seconds)) if seconds > 0 else 1.0

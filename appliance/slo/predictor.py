@@ -25,6 +25,8 @@ KEPT = 48
 HALF_LIFE_WINDOWS = 6.0
 DOUBT = 0.5
 """Windows of doubt: with n windows' worth of samples, confidence is at most n / (n + DOUBT)."""
+LEAST_OWN = 0.02
+"""Of a window: one in which a phase borrowed nearly always says nothing of the split."""
 ANCHOR = 3.0
 """At most by so much is a curve moved towards what is seen now."""
 
@@ -37,13 +39,27 @@ class Prediction(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One window. None where a latency says nothing of its phase: nothing was seen, or it was waiting for the other."""
+    """One window. None where a latency says nothing of its phase: nothing was seen, or it was waiting for the other.
+
+    `own` is the part of the window, from 0 to 1 for each phase, in which it did not borrow the other's share: so much a
+    latency says of the split.
+    """
 
     at: float
     speeds: Speeds
     load: Utilization
     ttft_ms: float | None
     tpot_ms: float | None
+    own: Speeds = Speeds(1.0, 1.0)
+
+
+class _Seen(NamedTuple):
+    """A point of a curve: what it was at a reach of `reach`, and how much that says."""
+
+    at: float
+    reach: float
+    ms: float | None
+    own: float
 
 
 class Fit(NamedTuple):
@@ -76,7 +92,8 @@ class Predictor:
             ttft = None
         if speeds.decode <= load.decode + MARGIN:
             tpot = None
-        sample = Sample(seen.at, speeds, load, ttft, tpot)
+        own = Speeds(seen.work.prefill_own_part, seen.work.decode_own_part) if seen.work else Speeds(1.0, 1.0)
+        sample = Sample(seen.at, speeds, load, ttft, tpot, own)
         return replace(self, capacity=capacity, samples=(*self.samples, sample)[-KEPT:])
 
     # ── what it would be ────────────────────────────────────────────────────────────────────────────────────────────
@@ -109,25 +126,26 @@ class Predictor:
         return anchor * fit.at(other.prefill, will_be) + delay_ms
 
     def fit_ttft(self, at: float) -> Fit:
-        points = [(s.at, _reach(s.speeds.prefill, s.load.prefill), s.ttft_ms) for s in self.samples]
+        points = [_Seen(s.at, _reach(s.speeds.prefill, s.load.prefill), s.ttft_ms, s.own.prefill) for s in self.samples]
         return self._fit(points, at, self.target.ttft_target_ms)
 
     def fit_tpot(self, at: float) -> Fit:
-        points = [(s.at, _reach(s.speeds.decode, s.load.decode), s.tpot_ms) for s in self.samples]
+        points = [_Seen(s.at, _reach(s.speeds.decode, s.load.decode), s.tpot_ms, s.own.decode) for s in self.samples]
         return self._fit(points, at, self.target.tpot_target_ms)
 
     def confidence(self, at: float) -> float:
         """Of the less certain one of both."""
         return min(self.fit_ttft(at).confidence, self.fit_tpot(at).confidence)
 
-    def _fit(self, seen: list[tuple[float, float, float | None]], at: float, target_ms: float) -> Fit:
+    def _fit(self, seen: list[_Seen], at: float, target_ms: float) -> Fit:
         """Errors count relative to the target, or to what was seen if that is more: bad latency is no bad fit.
 
         The error of the fit is that of a mean, the error of a window over √n: p95 of a window is noisy, and noise that
         averages out makes no curve wrong.
         """
         half_life = HALF_LIFE_WINDOWS * self.window_seconds
-        fading = [(u, ms, 0.5 ** ((at - when) / half_life)) for when, u, ms in seen if ms is not None]
+        telling = [point for point in seen if point.own >= LEAST_OWN]
+        fading = [(p.reach, p.ms, p.own * 0.5 ** ((at - p.at) / half_life)) for p in telling if p.ms is not None]
         if not fading:
             return Fit(Line(0.0, 0.0), 0.0)
         points = [Point(u, ms, weight / max(target_ms, ms) ** 2) for u, ms, weight in fading]

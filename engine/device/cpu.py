@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from engine.allocation import Phase, SMAllocation, Splitter
+from engine.device.device import Partition
 from engine.errors import CannotStart, SemiPDError
 from engine.resident.manifest import MemorySpec
 
@@ -55,6 +56,13 @@ class DutyPartition:
         self._cpu_clock = cpu_clock
         self._step_seconds = 0.0
 
+    @property
+    def is_whole(self) -> bool:
+        return self.splitter is Splitter.NONE or self.share_percentage == 100
+
+    def follow(self, other: Partition) -> None:
+        """Steps on the CPU are done when they return."""
+
     @contextmanager
     def step(self) -> Iterator[None]:
         began = self._cpu_clock()
@@ -74,9 +82,13 @@ class CpuDevice:
     """All cores of this machine."""
 
     torch_device = torch.device("cpu")
+    has_any_share = True
 
     def usable_bytes(self) -> int:
         return int(psutil.virtual_memory().available * _SANE_FRACTION)
+
+    def used_bytes(self) -> int:
+        return psutil.Process().memory_full_info().uss
 
     def allocate(self, nbytes: int, name: str) -> MemfdRegion:
         return MemfdRegion(nbytes, name)

@@ -32,6 +32,15 @@ class Partition(Protocol):
     sm_count: int
     """SMs in force; 0 on a device without SMs."""
 
+    @property
+    def is_whole(self) -> bool:
+        """True if there is no more of the device for this process to have."""
+        ...
+
+    def follow(self, other: Partition) -> None:
+        """What is put on this part from now on begins when all that was put on `other`, of the same device, is done."""
+        ...
+
     def step(self) -> AbstractContextManager[None]:
         """Run the body of the `with` in this part of the device."""
         ...
@@ -46,9 +55,15 @@ class Device(Protocol):
     """One CPU or GPU."""
 
     torch_device: torch.device
+    has_any_share: bool
+    """True where a partition of any share can be had at any moment: it is a number. Elsewhere it takes preparation."""
 
     def usable_bytes(self) -> int:
         """Bytes that may still be allocated on it."""
+        ...
+
+    def used_bytes(self) -> int:
+        """Bytes of it that this process takes, those it maps of others left out."""
         ...
 
     def allocate(self, nbytes: int, name: str) -> Region:

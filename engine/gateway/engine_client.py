@@ -16,22 +16,26 @@ from engine.gateway.generation import Generation
 from engine.request import Request
 from engine.wire.codec import Message
 from engine.wire.to_gateway import TO_GATEWAY, Accepted, Failed, Refused, Tokens
-from engine.wire.to_scheduler import FROM_GATEWAY, Cancel, GatewayHello, Submit
+from engine.wire.to_scheduler import FROM_GATEWAY, Cancel, GatewayHello, Resume, Submit
 
 log = logging.getLogger("uvicorn.error")  # the server's own log: one place to look
 
 _RETRY_SECONDS = 2
 _LINGER_MS = 200
+_GONE = "The engine went away before the answer was complete."
 
 
 class EngineClient:
     """A DEALER that connects, and connects again, to the scheduler's ROUTER.
 
-    When the connection ends, so does every live request: a scheduler that comes back does not know them.
+    When the connection ends, requests that were not accepted yet end with it. Accepted ones wait for a scheduler, at
+    most `patience_seconds`, and are handed in again with all that their clients have: to a client that is a pause.
     """
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, patience_seconds: float):
         self._address = address
+        self._patience_seconds = patience_seconds
+        self._giving_up: asyncio.TimerHandle | None = None
         self._live: dict[int, Generation] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.is_connected = False
@@ -51,6 +55,7 @@ class EngineClient:
     async def stop(self) -> None:
         """Disconnect; the last cancels still go out."""
         self.is_connected = False
+        self._wait_no_more()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -71,7 +76,7 @@ class EngineClient:
         return generation
 
     def _cancel(self, request_id: int) -> None:
-        self._send(Cancel(request_id))  # where it cannot be sent the scheduler is gone, and the request with it
+        self._send(Cancel(request_id))  # where it cannot be sent the scheduler is gone, and the next is not told of it
 
     def _forget(self, request_id: int) -> None:
         self._live.pop(request_id, None)
@@ -93,9 +98,27 @@ class EngineClient:
             if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 await self._socket.send(FROM_GATEWAY.encode(GatewayHello(os.getpid())))
                 self.is_connected = True
+                self._resume()
             else:
                 self.is_connected = False
-                self._fail_all("The engine went away before the answer was complete.")
+                self._lost()
+
+    def _lost(self) -> None:
+        self._fail([generation for generation in self._live.values() if not generation.is_accepted], _GONE)
+        self._wait_no_more()
+        loop = asyncio.get_running_loop()
+        self._giving_up = loop.call_later(self._patience_seconds, lambda: self._fail(list(self._live.values()), _GONE))
+
+    def _resume(self) -> None:
+        """In the order in which they were handed in at first."""
+        self._wait_no_more()
+        for generation in self._live.values():
+            self._send(Resume(generation.request_from_here))
+
+    def _wait_no_more(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
 
     async def _receive(self) -> None:
         while True:
@@ -109,7 +132,7 @@ class EngineClient:
             self._dispatch(TO_GATEWAY.decode(data))
         except ProtocolMismatch as error:
             log.error("%s", error)
-            self._fail_all("The engine speaks another version than the gateway.")
+            self._fail(list(self._live.values()), "The engine speaks another version than the gateway.")
 
     def _dispatch(self, message: Accepted | Refused | Tokens | Failed) -> None:
         if isinstance(message, Tokens):
@@ -129,8 +152,8 @@ class EngineClient:
             case Failed():
                 generation.fail(EngineFailure(message.message))
 
-    def _fail_all(self, reason: str) -> None:
-        for generation in list(self._live.values()):
+    def _fail(self, generations: list[Generation], reason: str) -> None:
+        for generation in generations:
             generation.fail(Overloaded(reason, retry_after_seconds=_RETRY_SECONDS))
 
 

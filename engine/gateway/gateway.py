@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from typing import Self
 
@@ -42,9 +43,9 @@ class Gateway:
             model=model,
             renderer=TemplateRenderer(settings.model_path, _TEMPLATE_CHARACTERS_A_BYTE * settings.max_body_bytes),
             compiler=GrammarCompiler(settings.model_path),
-            keys=Keys(ports.keys_path),
+            keys=Keys(ports.keys_path, ports.key_use_path),
             load_reader=LoadReader(ports.load_table_path),
-            engine=EngineClient(ports.gateway_address),
+            engine=EngineClient(ports.gateway_address, settings.engine_patience_seconds),
             metrics=Metrics(ports.metrics_dir, settings),
         )
 
@@ -53,6 +54,7 @@ class Gateway:
         if self.model.has_chat_template:
             self.renderer.start()
         await self.engine.start()
+        gc.freeze()  # what is there now stays: full collections need not look at it
 
     async def stop(self) -> None:
         await self.engine.stop()

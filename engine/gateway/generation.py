@@ -52,6 +52,11 @@ class Generation:
         return self.unread_tokens()
 
     @property
+    def is_accepted(self) -> bool:
+        """True once admission has said yes: from then on only a cancel or its own end may end it."""
+        return self._is_accepted
+
+    @property
     def has_news(self) -> bool:
         """True if tokens, or the reason why no more will come, have not been read."""
         return bool(self._unread) or self._problem is not None

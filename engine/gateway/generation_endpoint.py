@@ -67,7 +67,7 @@ class GenerationEndpoint(Generic[G]):
     async def _checked(self, http: HTTPRequest) -> _Order[G]:
         """What was asked, and what to hand in for it; cheap checks come first. Raises `RequestError`."""
         gateway, model = self._gateway, self._gateway.model
-        key_id = gateway.keys.check(http.headers.get("authorization"))
+        key_id = gateway.keys.enter(http.headers.get("authorization"))
         body = await read_body(http, gateway.max_body_bytes)
         received_at = time.monotonic()
         asked = parse(self._kind.schema, body)

@@ -168,6 +168,9 @@ class _Scrape(Collector):
         yield self._labelled(CounterMetricFamily, "semi_pd_steps", "Steps computed.", "phase", steps)
         text = "Wall time of all steps together."
         yield self._labelled(CounterMetricFamily, "semi_pd_step_seconds", text, "phase", seconds)
+        borrowed = [(Phase.PREFILL, load.prefill_borrowed_seconds), (Phase.DECODE, load.decode_borrowed_seconds)]
+        text = "Wall time of the steps for which the phase had the whole device, the other being idle."
+        yield self._labelled(CounterMetricFamily, "semi_pd_borrowed_seconds", text, "phase", borrowed)
 
     def _cache_config(self) -> Metric:
         labels = {

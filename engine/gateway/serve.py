@@ -18,6 +18,7 @@ from engine.gateway.app import create_app
 from engine.gateway.connection import Bounds, bounded
 from engine.gateway.tls import tls_context
 from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
+from engine.systemd import take_listener
 
 DRAIN_SECONDS = 30
 """How long streams in flight may go on after TERM; new connections are refused at once."""
@@ -104,16 +105,34 @@ def bounds_of(settings: ServerArgs) -> Bounds:
 
 def _listen(settings: ServerArgs) -> socket.socket:
     """What is set here holds for every connection that is accepted."""
-    host, port = settings.host, settings.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
-        raise CannotStart(f"The gateway cannot listen on {host} port {port}: {reason}.") from error
+    listener = _inherited(settings) or _bind(settings)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES // 2)  # doubled by the kernel
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
     return listener
+
+
+def _inherited(settings: ServerArgs) -> socket.socket | None:
+    """systemd's socket, which stays open while gateways come and go; it must be the one the settings speak of."""
+    listener = take_listener()
+    if listener is None:
+        return None
+    host, port = listener.getsockname()[:2]
+    if (host, port) != (settings.host, settings.port):
+        raise CannotStart(
+            f"The gateway's socket listens on {host} port {port}, and the settings say {settings.host} port "
+            f"{settings.port}: run install.sh again, which makes the socket as the settings say."
+        )
+    return listener
+
+
+def _bind(settings: ServerArgs) -> socket.socket:
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
+        raise CannotStart(f"The gateway cannot listen on {host} port {port}: {reason}.") from error
 
 
 def _allow_many_files() -> None:

@@ -46,8 +46,9 @@ class CpuPlan(NamedTuple):
 class CpuKernels:
     """Implements `Kernels`. A layer of the cache is [pages, 2 (K, V), page_size, kv heads, head_dim]."""
 
-    def __init__(self, page_size: int):
+    def __init__(self, page_size: int, is_deterministic: bool = False):
         self._page_size = page_size
+        self._is_deterministic = is_deterministic
         self._gathered = torch.empty(0)
 
     def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CpuPlan:
@@ -70,7 +71,13 @@ class CpuKernels:
         return NewTokens(first_row + steps, start + steps, np.array(page_table[:needed], dtype=np.int64))
 
     def _alike(self, lanes: Sequence[NewTokens]) -> list[list[NewTokens]]:
-        """Lanes of about the same length together, so that little is filled up, at most `LANE_TOKENS` if several."""
+        """Lanes of about the same length together, so that little is filled up, at most `LANE_TOKENS` if several.
+
+        Where bits may not depend on the company each is alone, but for those on page 0, which are nobody's.
+        """
+        if self._is_deterministic:
+            padding = [lane for lane in lanes if lane.pages[0] == 0]
+            return [*([padding] if padding else []), *([lane] for lane in lanes if lane.pages[0] != 0)]
         batches: list[list[NewTokens]] = []
         for lane in sorted(lanes, key=lambda lane: len(lane.pages)):
             tokens = len(lane.pages) * self._page_size

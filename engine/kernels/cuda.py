@@ -50,17 +50,27 @@ class CudaPlan(NamedTuple):
 class CudaKernels:
     """Implements `Kernels`. `rotate` and `add_rms_norm` work in place: use what they return.
 
-    `sm_count`: of the part of the chip they run on, None for all of it.
+    `sm_count`: of the part of the chip they run on, None for all of it. `is_deterministic`: what a sequence gives
+    follows from its own tokens and the number of rows of a step, not from the SMs or from other sequences.
 
     Raises `CannotStart` for what FlashInfer does not compute: other element types than bfloat16 and float16, other head
     dimensions than 64, 128 and 256.
     """
 
-    def __init__(self, kv: KVSpec, num_heads: int, torch_device: torch.device, sm_count: int | None = None):
+    def __init__(
+        self,
+        kv: KVSpec,
+        num_heads: int,
+        torch_device: torch.device,
+        sm_count: int | None = None,
+        is_deterministic: bool = False,
+    ):
         _check(kv)
         self._flashinfer = flashinfer_module()
         thin = import_module("engine.kernels.thin_linear")  # needs Triton, which a CPU box has not
-        self._thin = thin if sm_count is None or sm_count >= thin.LEAST_SMS else None
+        self.is_deterministic = is_deterministic
+        has_enough_sms = sm_count is None or sm_count >= thin.LEAST_SMS
+        self._thin = thin if has_enough_sms and not is_deterministic else None
         self.kv = kv
         self.num_heads = num_heads
         self._device = torch_device
@@ -80,7 +90,8 @@ class CudaKernels:
         on_device = (batch.batch_indices, batch.positions, batch.kv_indptr, batch.kv_indices, batch.last_page_len)
         together = upload(np.concatenate(on_device), self._device)
         parts = together.split([len(part) for part in on_device])
-        plan = CudaPlan(self._decode if max(lengths) == 1 else self._prefill, *parts)
+        has_lanes_only = max(lengths) == 1 and not self.is_deterministic  # their plan divides by SMs and other lanes
+        plan = CudaPlan(self._decode if has_lanes_only else self._prefill, *parts)
         self._plan_attention(plan, batch)
         return plan
 
@@ -101,6 +112,7 @@ class CudaKernels:
                 causal=True,
                 q_data_type=dtype,
                 kv_data_type=dtype,
+                disable_split_kv=self.is_deterministic,
             )
 
     def attend(

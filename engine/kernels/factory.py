@@ -18,8 +18,12 @@ def kernels_for(
     num_heads: int,
     torch_device: torch.device,
     sm_count: int | None = None,
+    is_deterministic: bool = False,
 ) -> Kernels:
-    """Kernels for a model with `num_heads` query heads over the KV cache `kv`, for `sm_count` SMs (None: all)."""
+    """Kernels for a model with `num_heads` query heads over the KV cache `kv`, for `sm_count` SMs (None: all).
+
+    `is_deterministic`: a sequence's bits depend on its own tokens and on how many rows a step has, on nothing else.
+    """
     if device_kind == "cpu":
-        return CpuKernels(kv.page_size)
-    return CudaKernels(kv, num_heads, torch_device, sm_count)
+        return CpuKernels(kv.page_size, is_deterministic)
+    return CudaKernels(kv, num_heads, torch_device, sm_count, is_deterministic)

@@ -21,14 +21,16 @@ class StaticPlans:
 
     `tables`: int32 [lanes, table pages], the page tables. They and `numbers`, which a `WorkList` fills, are read by the
     kernels when they run, so that the graph that holds them never changes. FlashInfer's own plan would divide a step by
-    the number of SMs, and wants the host for each step: only the shape of the kernel is taken from it.
+    the number of SMs, and wants the host for each step: only the shape of the kernel is taken from it. `is_fixed` as
+    for `WorkList`.
     """
 
-    def __init__(self, kv: KVSpec, num_heads: int, tables: torch.Tensor):
+    def __init__(self, kv: KVSpec, num_heads: int, tables: torch.Tensor, is_fixed: bool = False):
         self._flashinfer = flashinfer_module()
         self._kv = kv
         self._num_heads = num_heads
         self._tables = tables
+        self._is_fixed = is_fixed
         largest = self.work_list(len(tables))
         self.numbers = torch.zeros(largest.size, dtype=torch.int32, device=tables.device)
         states = largest.pieces * num_heads
@@ -38,7 +40,7 @@ class StaticPlans:
 
     def work_list(self, lanes: int) -> WorkList:
         """How a step over the first `lanes` rows of the tables is to be written to `numbers`."""
-        return WorkList(lanes, self._kv.num_kv_heads, self._kv.page_size, self._tables.shape[1])
+        return WorkList(lanes, self._kv.num_kv_heads, self._kv.page_size, self._tables.shape[1], self._is_fixed)
 
     def plan(self, work: WorkList) -> CudaPlan:
         """What `CudaKernels.attend` needs. Reads nothing of the buffers yet, but writes zeros over the first row."""

@@ -16,6 +16,10 @@ SPARE_BLOCKS = 256
 """A lane and KV head is one block of threads; so many more may share the work of lanes that are long beside the others.
 It is enough to fill a large chip with a single lane, and few enough that those left over cost nothing that shows."""
 
+FIXED_PIECES = 8
+"""Of the longest lane, where the division may not depend on the batch. A graph starts so many blocks for every lane,
+and those left over do cost something, so that they are few."""
+
 _ALIGNMENT = 4
 """In int32: FlashInfer wants its arrays on 16 bytes."""
 
@@ -23,16 +27,18 @@ _ALIGNMENT = 4
 class WorkList:
     """The int32 numbers that a step over `lanes` lanes reads, and where in one buffer each array of them stands.
 
-    `table_pages`: how long a lane's row in the page tables is. A lane that takes no part is one of length 1.
+    `table_pages`: how long a lane's row in the page tables is. A lane that takes no part is one of length 1. With
+    `is_fixed` a lane is divided by its own length alone, whatever the others' are.
     """
 
-    def __init__(self, lanes: int, kv_heads: int, page_size: int, table_pages: int):
+    def __init__(self, lanes: int, kv_heads: int, page_size: int, table_pages: int, is_fixed: bool = False):
         self.lanes = lanes
         self._page_size = page_size
         self._table_pages = table_pages
         self._spare = max(1, SPARE_BLOCKS // kv_heads)
         self._tile_pages = max(1, TILE_TOKENS // page_size)
-        self.pieces = lanes + self._spare
+        self._fixed_pages = self._whole_tiles(-(-table_pages // FIXED_PIECES)) if is_fixed else None
+        self.pieces = lanes * FIXED_PIECES if is_fixed else lanes + self._spare
         """At most; the number of blocks that a graph starts for each KV head."""
         self.size = 0
         self.positions = self._reserve(lanes)
@@ -70,8 +76,12 @@ class WorkList:
 
     def _piece_pages(self, all_pages: int) -> int:
         """The shortest whole number of tiles with which the pieces are at most `lanes` + spare: Σ⌈pᵢ/c⌉ ≤ B + Σpᵢ/c."""
-        tiles = -(-all_pages // (self._spare * self._tile_pages))
-        return tiles * self._tile_pages
+        if self._fixed_pages is not None:
+            return self._fixed_pages
+        return self._whole_tiles(-(-all_pages // self._spare))
+
+    def _whole_tiles(self, pages: int) -> int:
+        return -(-pages // self._tile_pages) * self._tile_pages
 
     def _reserve(self, count: int) -> slice:
         start = self.size

@@ -12,9 +12,18 @@ import zmq
 from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs
 from engine.leader.spares import Spare, start_spare
+from engine.systemd import Watchdog, notify_ready
 from engine.wire.codec import Message
-from engine.wire.to_controller import FROM_LEADER, GroupGone, GroupLost, GroupStarted, SparesReady
-from engine.wire.to_leader import TO_LEADER, FormGroup, KeepSpares, KillGroup
+from engine.wire.to_controller import (
+    FROM_LEADER,
+    FormedGroup,
+    GroupGone,
+    GroupLost,
+    Groups,
+    GroupStarted,
+    SparesReady,
+)
+from engine.wire.to_leader import TO_LEADER, AskGroups, FormGroup, KeepSpares, KillGroup
 from engine.wire.to_worker import Assignment
 
 
@@ -22,9 +31,18 @@ from engine.wire.to_worker import Assignment
 class Group:
     """The processes of one epoch that are still there, and how those that ended badly ended."""
 
-    epoch: int
+    order: FormGroup
     members: dict[int, Spare]
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        return self.order.epoch
+
+    @property
+    def description(self) -> FormedGroup:
+        order = self.order
+        return FormedGroup(order.epoch, order.prefill_percentage, order.decode_percentage, tuple(self.members))
 
 
 class Leader:
@@ -38,6 +56,7 @@ class Leader:
         self._wanted_spares = 0
         self._spares: list[Spare] = []
         self._groups: dict[int, Group] = {}
+        self._latest_epoch = 0
         self._watched: dict[int, Callable[[], None]] = {}
         self._controller: bytes | None = None
         self._context = zmq.Context()
@@ -51,14 +70,17 @@ class Leader:
         stop_read, stop_write = os.pipe()
         signal.signal(signal.SIGTERM, lambda *_: os.write(stop_write, b"\0"))
         self._poller.register(stop_read, zmq.POLLIN)
+        watchdog = Watchdog()
+        notify_ready(f"Slot {self._slot} takes orders.")
         while True:
-            ready = dict(self._poller.poll())
+            ready = dict(self._poller.poll(watchdog.patience_ms))
             if stop_read in ready:
                 break
             if self._socket in ready:
                 self._obey()
             for fd in [fd for fd in ready if fd in self._watched]:
                 self._watched[fd]()
+            watchdog.feed()
         self._end()
 
     # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -75,6 +97,9 @@ class Leader:
             case KillGroup(epoch):
                 for member in self._groups[epoch].members.values() if epoch in self._groups else ():
                     member.process.kill()
+            case AskGroups():
+                groups = tuple(group.description for group in self._groups.values())
+                self._tell(Groups(self._slot, os.getpid(), self._latest_epoch, groups))
 
     def _form_group(self, order: FormGroup) -> None:
         roles = [tuple(Phase)] if order.colocated else [(phase,) for phase in Phase]
@@ -83,7 +108,8 @@ class Leader:
         for phases, member in zip(roles, members, strict=True):
             member.assign(self._assignment(order, phases))
             self._watch_end(member, order.epoch)
-        self._groups[order.epoch] = Group(order.epoch, {member.pid: member for member in members})
+        self._groups[order.epoch] = Group(order, {member.pid: member for member in members})
+        self._latest_epoch = max(self._latest_epoch, order.epoch)
         self._log.info("group started", epoch=order.epoch, pids=[member.pid for member in members])
         self._tell(GroupStarted(self._slot, order.epoch, tuple(member.pid for member in members)))
 
@@ -94,6 +120,7 @@ class Leader:
             phases=phases,
             prefill_percentage=order.prefill_percentage,
             decode_percentage=order.decode_percentage,
+            prepare=order.prepare,
             environment=self._environment(order, phases),
         )
 

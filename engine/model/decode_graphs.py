@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,9 +34,8 @@ def buckets_up_to(lanes: int) -> tuple[int, ...]:
 
 
 class _Bucket(NamedTuple):
-    """A captured step over so many rows, and how its numbers are written. The graph reads the plan's arrays."""
+    """A step over so many rows: how its numbers are written, and the plan whose arrays its graphs read."""
 
-    graph: torch.cuda.CUDAGraph
     work: WorkList
     plan: CudaPlan
 
@@ -75,10 +74,11 @@ class GraphStep(NamedTuple):
 
 
 class GraphDecodeRunner:
-    """Holds a token and a page table for each row on the GPU, and a graph for each number of rows.
+    """Holds a token and a page table for each row on the GPU, and for each number of rows a graph in each part.
 
-    Everything runs on the stream that was torch's current one at construction, in whatever part of the chip that is:
-    graphs keep it.
+    A part of the chip is a stream, and a graph keeps that on which it was captured. A step runs on torch's current
+    stream, which must be one that was prepared, if only by being current at construction; and since all graphs write
+    the same buffers, a step on one stream must be made to follow those on others.
     """
 
     runs_ahead = True
@@ -93,7 +93,6 @@ class GraphDecodeRunner:
         buckets: Sequence[int],
     ):
         rows, table_pages = buckets[-1], -(-model.max_positions // kernels.kv.page_size)
-        self._model = model
         self._kv_layers = kv_layers
         self._sampler = sampler
         self._device = kv_layers[0].device
@@ -102,44 +101,74 @@ class GraphDecodeRunner:
         self._token_ids = self._rows[:rows]
         self.logits = model.empty_logits(rows)
         """Of the step launched last, [rows, vocab]."""
-        self._plans = StaticPlans(kernels.kv, kernels.num_heads, self._rows[rows:].view(rows, table_pages))
+        tables = self._rows[rows:].view(rows, table_pages)
+        self._plans = StaticPlans(kernels.kv, kernels.num_heads, tables, kernels.is_deterministic)
         self._staging = [_Staging(len(self._plans.numbers), rows) for _ in range(_STEPS_IN_FLIGHT)]
-        self._buckets = self._capture(buckets)
+        self._buckets = {bucket: self._planned(bucket) for bucket in buckets}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: dict[int, dict[int, torch.cuda.CUDAGraph]] = {}
+        """By stream and number of rows."""
+        for _ in self.captures(model):
+            pass
 
-    def _capture(self, buckets: Sequence[int]) -> dict[int, _Bucket]:
-        """All graphs, from one pool: the largest first, so that the others find room in what it needed."""
-        pool = torch.cuda.graph_pool_handle()
+    def _planned(self, bucket: int) -> _Bucket:
+        work = self._plans.work_list(bucket)
+        return _Bucket(work, self._plans.plan(work))
+
+    def captures(self, model: Transformer) -> Iterator[None]:
+        """Prepare torch's current stream, a graph at a time: the largest first, so that the others find room in what it
+        needed.
+
+        `model` has the kernels that suit the stream's part of the chip. Between two graphs steps may be launched on
+        streams that are prepared; none may be in flight, and the stream be current again, when it is gone on with.
+        """
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        if stream in self._graphs:
+            return
         captured = {}
-        for bucket in reversed(buckets):
-            work = self._plans.work_list(bucket)
-            plan = self._plans.plan(work)
-            self._write_numbers(self._staging[0], work, np.zeros(bucket, dtype=np.int32))
-            self._compute(plan, bucket)  # on page 0: kernels that were never used cannot be loaded during a capture
-            torch.cuda.current_stream(self._device).synchronize()
-            graph = torch.cuda.CUDAGraph()
-            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-            self._compute(plan, bucket)
-            graph.capture_end()
-            captured[bucket] = _Bucket(graph, work, plan)
-        return captured
+        for bucket in sorted(self._buckets, reverse=True):
+            captured[bucket] = self._capture(model, bucket)
+            yield
+        self._graphs[stream] = captured
 
-    def _compute(self, plan: CudaPlan, rows: int) -> None:
+    @torch.inference_mode()
+    def _capture(self, model: Transformer, bucket: int) -> torch.cuda.CUDAGraph:
+        self._try_out(model, bucket)
+        graph = torch.cuda.CUDAGraph()
+        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+        self._compute(model, bucket)
+        graph.capture_end()
+        return graph
+
+    def _try_out(self, model: Transformer, bucket: int) -> None:
+        """Compute once: kernels that were never used cannot be loaded during a capture.
+
+        It is done on page 0, and what the rows hold is put aside: theirs may be other requests' pages by now.
+        """
+        held = self._rows.clone()
+        self._rows.zero_()
+        self._write_numbers(self._staging[0], self._buckets[bucket].work, np.zeros(bucket, dtype=np.int32))
+        self._compute(model, bucket)
+        self._rows.copy_(held)
+        torch.cuda.current_stream(self._device).synchronize()
+
+    def _compute(self, model: Transformer, rows: int) -> None:
         """What a graph is: the tokens drawn take the place of those they follow."""
-        tokens, logits = self._token_ids[:rows], self.logits[:rows]
-        hidden = self._model.hidden(tokens, plan.positions, plan, self._kv_layers)
-        self._model.write_logits(hidden, logits)
+        tokens, logits, plan = self._token_ids[:rows], self.logits[:rows], self._buckets[rows].plan
+        hidden = model.hidden(tokens, plan.positions, plan, self._kv_layers)
+        model.write_logits(hidden, logits)
         tokens.copy_(logits.argmax(dim=-1))
 
     @torch.inference_mode()
     def launch(self, lanes: Sequence[Lane]) -> GraphStep:
         placement = self._slots.place(lanes)
+        graph = self._graphs[torch.cuda.current_stream(self._device).cuda_stream][placement.bucket]
         self._write_rows(placement)
-        bucket = self._buckets[placement.bucket]
         positions = np.zeros(placement.bucket, dtype=np.int32)
         positions[placement.slots] = [lane.position for lane in lanes]
         staging = self._next_staging()
-        self._write_numbers(staging, bucket.work, positions)
-        bucket.graph.replay()
+        self._write_numbers(staging, self._buckets[placement.bucket].work, positions)
+        graph.replay()
         self._draw(lanes, placement.slots)
         staging.tokens.copy_(self._token_ids, non_blocking=True)
         staging.done.record()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from engine.kernels.cuda import CudaKernels
 from engine.model.decode_graphs import GraphDecodeRunner, buckets_up_to
 from engine.model.lane import Lane
 from engine.model.runner import ModelRunner
-from engine.model.segment import Drawn
+from engine.model.segment import Drawn, Segment
+from engine.model.transformer import Transformer
+from engine.request import SamplingParams
 
 
 class StepInFlight(Protocol):
@@ -31,6 +33,14 @@ class DecodeRunner(Protocol):
         ...
 
 
+class PartsRunner(DecodeRunner, Protocol):
+    """Launches them in several parts of the device: on torch's current stream, if that was prepared."""
+
+    def captures(self, model: Transformer) -> Iterator[None]:
+        """Make torch's current stream one to launch on, piece by piece: `GraphDecodeRunner.captures`."""
+        ...
+
+
 class StepDone(NamedTuple):
     """A step that was computed when it was launched."""
 
@@ -40,23 +50,37 @@ class StepDone(NamedTuple):
         return self.drawn
 
 
+_PADDING = Segment([0], 0, [0], SamplingParams(max_tokens=1, temperature=0.0), 0)
+
+
 class PlainDecodeRunner:
-    """Decode steps like any other step of the model: computed at once."""
+    """Decode steps like any other step of the model: computed at once.
+
+    With `rows`, every step has so many: those of nobody are a token each on page 0.
+    """
 
     runs_ahead = False
 
-    def __init__(self, runner: ModelRunner):
+    def __init__(self, runner: ModelRunner, rows: int = 0):
         self._runner = runner
+        self._rows = rows
 
     def launch(self, lanes: Sequence[Lane]) -> StepDone:
-        drawn = self._runner.step([lane.segment for lane in lanes])
+        padding = [_PADDING] * (self._rows - len(lanes))
+        drawn = self._runner.step([*(lane.segment for lane in lanes), *padding])[: len(lanes)]
         return StepDone([choice for choice in drawn if choice is not None])
 
+    def captures(self, model: Transformer) -> Iterator[None]:
+        """Any stream will do."""
+        return iter(())
 
-def decode_runner_for(runner: ModelRunner, max_lanes: int) -> DecodeRunner:
-    """Decode steps of the runner's model: as CUDA graphs over up to `max_lanes` lanes where its kernels are CUDA's."""
+
+def decode_runner_for(runner: ModelRunner, max_lanes: int, is_deterministic: bool = False) -> PartsRunner:
+    """Decode steps of the runner's model: as CUDA graphs over up to `max_lanes` lanes where its kernels are CUDA's.
+
+    With `is_deterministic` all steps have `max_lanes` rows.
+    """
     if isinstance(runner.kernels, CudaKernels):
-        return GraphDecodeRunner(
-            runner.model, runner.kernels, runner.kv_layers, runner.sampler, buckets_up_to(max_lanes)
-        )
-    return PlainDecodeRunner(runner)
+        buckets = (max_lanes,) if is_deterministic else buckets_up_to(max_lanes)
+        return GraphDecodeRunner(runner.model, runner.kernels, runner.kv_layers, runner.sampler, buckets)
+    return PlainDecodeRunner(runner, max_lanes if is_deterministic else 0)

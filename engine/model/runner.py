@@ -86,14 +86,16 @@ def build_runner(
     device_kind: Literal["cpu", "cuda"],
     torch_device: torch.device,
     sm_count: int | None = None,
+    is_deterministic: bool = False,
 ) -> ModelRunner:
     """A runner over mapped memory: `weights` as `weights_of` gives them, `kv_region` uint8, at least `kv.nbytes`.
 
-    `sm_count` says on how many SMs it is to run, None that it has the whole device.
+    `sm_count` says on how many SMs it is to run, None that it has the whole device; `is_deterministic` is as for
+    `kernels_for`.
 
     Raises `CannotStart` where the device's kernels cannot serve the model.
     """
-    kernels = kernels_for(device_kind, kv, config.num_heads, torch_device, sm_count)
+    kernels = kernels_for(device_kind, kv, config.num_heads, torch_device, sm_count, is_deterministic)
     max_positions = min(config.max_position_embeddings, kv.num_pages * kv.page_size)
     model = Transformer(config, weights, kernels, max_positions)
     return ModelRunner(model, kernels, kv_layers_of(kv_region, kv), Sampler(), torch_device)

@@ -11,6 +11,7 @@ from engine.device.open_device import open_device
 from engine.process import follow_supervisor, run, set_up_logging
 from engine.resident.reception import Reception
 from engine.resident.resident import Resident
+from engine.systemd import notify_ready
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
         log.info(
             "ready", weights_bytes=resident.manifest.weights_memory.nbytes, kv_pages=resident.manifest.kv.num_pages
         )
+        notify_ready("Holds the weights and the KV cache.")
         reception.run()
 
 

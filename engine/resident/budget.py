@@ -10,7 +10,8 @@ from engine.errors import CannotStart
 GIB = 1 << 30
 
 GROUP_BUDGET_BYTES = 4 * GIB
-"""GPU memory of one group of workers: contexts, workspaces, graphs, activations. An estimate, not yet measured."""
+"""GPU memory of one group of workers where the settings do not say: contexts, workspaces, graphs, activations. Each
+group is measured when it is ready."""
 
 GROUPS = 2
 """The active one and the standby."""
@@ -46,18 +47,19 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The memory there is. `usable_bytes`: what may be allocated before the weights are."""
+    """The memory there is. `usable_bytes`: what may be allocated before the weights are. `group_bytes`: of a group."""
 
     device: Literal["cpu", "cuda"]
     usable_bytes: int
     weights_bytes: int
     gpu_memory_fraction: float
+    group_bytes: int = GROUP_BUDGET_BYTES
 
     def pool_bytes(self, demand: Demand) -> int:
         """The most the KV pool may take by default."""
         if self.device == "cuda":
             granted = int(self.usable_bytes * self.gpu_memory_fraction)
-            return granted - self.weights_bytes - GROUPS * GROUP_BUDGET_BYTES
+            return granted - self.weights_bytes - GROUPS * self.group_bytes
         left = self.usable_bytes - self.weights_bytes
         return min(demand.most_bytes, int(self.usable_bytes * CPU_POOL_FRACTION), CPU_POOL_BYTES, left)
 
@@ -82,6 +84,31 @@ def kv_pages(demand: Demand, supply: Supply, kv_memory_bytes: int | None) -> int
             "lower kv_memory_bytes, or take a smaller model."
         )
     return pool // demand.page_bytes
+
+
+def group_budget(device: Literal["cpu", "cuda"], asked: int | None) -> int | None:
+    """Bytes a group may take beside weights and KV pages, None for what it needs; `asked` is what the user has said."""
+    return asked if asked is not None or device == "cpu" else GROUP_BUDGET_BYTES
+
+
+def over_budget(used: int, budget: int | None) -> str:
+    """A sentence for a group that is ready and takes more than it was given; empty if it does not."""
+    if budget is None or used <= budget:
+        return ""
+    return (
+        f"A group of workers takes {_mib(used)} of the device's memory and was given {_mib(budget)}: set "
+        f"group_memory_bytes to at least {used}, or another group may find no room beside it."
+    )
+
+
+def standby_refusal(needed: int, free: int | None) -> str:
+    """Why no second group can be started, in a sentence; empty if it fits, or if nobody knows what is free."""
+    if free is None or needed <= free:
+        return ""
+    return (
+        f"Another group of workers needs {_mib(needed)} of the device's memory and {_mib(free)} are free: end what "
+        "else runs on it, or lower kv_memory_bytes."
+    )
 
 
 def _mib(nbytes: int) -> str:

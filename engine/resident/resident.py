@@ -14,7 +14,7 @@ from engine.errors import CannotStart
 from engine.model.checkpoint import fill_dummy, load_checkpoint
 from engine.model.config import ModelConfig
 from engine.model.layout import Layout, layout_of, pack
-from engine.resident.budget import Demand, Supply, kv_pages
+from engine.resident.budget import Demand, Supply, group_budget, kv_pages
 from engine.resident.manifest import KVSpec, Manifest
 from engine.resident.progress import Progress
 from engine.storage.ledger import Ledger
@@ -86,7 +86,8 @@ def size_kv(
         dtype=settings.dtype,
     )
     demand = Demand(settings.page_size, empty.page_bytes, max_model_len, settings.max_running_requests)
-    supply = Supply(settings.device, usable_bytes, weights_bytes, settings.gpu_memory_fraction)
+    group_bytes = group_budget(settings.device, settings.group_memory_bytes) or 0
+    supply = Supply(settings.device, usable_bytes, weights_bytes, settings.gpu_memory_fraction, group_bytes)
     return replace(empty, num_pages=kv_pages(demand, supply, settings.kv_memory_bytes))
 
 

@@ -28,6 +28,8 @@ def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
         prefill_token_budget=settings.prefill_token_budget,
         grant_ahead_tokens=manifest.kv.page_size,
         max_requests_per_key=settings.max_requests_per_key,
+        chunk_tokens=settings.chunk_tokens,
+        ttft_target_seconds=settings.ttft_target_ms / 1000,
     )
 
 
@@ -38,7 +40,9 @@ def main() -> None:
     log = set_up_logging("scheduler", settings.log_level)
     memory = attach(ports.resident_path, ATTACH_SECONDS)
     page_size = memory.manifest.kv.page_size
-    allocator = PageAllocator(memory.ledger(), page_size, prefix_caching=settings.prefix_caching)
+    ledger = memory.ledger()
+    ledger.clear()  # a former scheduler's requests ended with it, and so did the workers that knew only that one
+    allocator = PageAllocator(ledger, page_size, prefix_caching=settings.prefix_caching)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
     SchedulerService(scheduler, ports, LoadTable.create(ports.load_table_path), log).run()
 

@@ -154,10 +154,10 @@ class DecodeBatch:
     def _join_message(self, live: LiveRequest) -> Join:
         return Join(
             request_id=live.id,
-            token_id=live.output_ids[-1],
+            token_id=live.token_ids[live.length - 1],
             position=live.length - 1,
-            output_index=len(live.output_ids),
+            output_index=live.output_count,
             pages=list(self._allocator.table(live.id)),
             sampling=live.request.sampling,
-            history=live.token_ids if live.request.sampling.needs_history else [],
+            history=live.known_ids if live.request.sampling.needs_history else [],
         )

@@ -13,27 +13,59 @@ from engine.wire.to_worker import PrefillOrder
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence."""
+    """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence.
+
+    `share` in percent, `sm_count` and `prepared` as it has said last; `share_ordered` is what it was told to take last.
+    """
 
     peer: bytes
     ready: WorkerReady
     sequence: int = 0
     steps: int = 0
     busy_seconds: float = 0.0
+    borrowed_seconds: float = 0.0
+    share: int = field(init=False)
+    share_ordered: int = field(init=False)
+    sm_count: int = field(init=False)
+    prepared: tuple[int, ...] | None = field(init=False)
     is_draining: bool = False
     in_flight: dict[int, PrefillOrder] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.share = self.share_ordered = self.ready.share_percentage
+        self.sm_count = self.ready.sm_count
+        self.prepared = self.ready.prepared
 
     @property
     def epoch(self) -> int:
         return self.ready.epoch
 
+    @property
+    def phase(self) -> Phase:
+        """Whose share it has; a colocated worker has that of prefill."""
+        return self.ready.phases[0]
+
+    @property
+    def ordered_tokens(self) -> int:
+        """Of prompts, ordered and not reported."""
+        return sum(len(chunk.token_ids) for order in self.in_flight.values() for chunk in order.chunks)
+
     def next_sequence(self) -> int:
         self.sequence += 1
         return self.sequence
 
-    def did_step(self, seconds: float) -> None:
+    def did_step(self, seconds: float, borrowed_seconds: float = 0.0) -> None:
         self.steps += 1
         self.busy_seconds += seconds
+        self.borrowed_seconds += borrowed_seconds
+
+    def can_take(self, share: int) -> bool:
+        """True if it has the share, or could take it in place."""
+        return share == self.share or self.prepared is None or share in self.prepared
+
+    def took(self, share: int, sm_count: int) -> None:
+        """It computes in another part now."""
+        self.share, self.sm_count = share, sm_count
 
 
 class Groups:
@@ -54,6 +86,10 @@ class Groups:
 
     def of_epoch(self, epoch: int) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.epoch == epoch]
+
+    def used_bytes(self, epoch: int) -> int:
+        """Of the device's memory, when they reported ready."""
+        return sum(worker.ready.used_bytes for worker in self.of_epoch(epoch))
 
     def is_complete(self, epoch: int) -> bool:
         """True once the workers of `epoch` cover both phases."""
@@ -81,6 +117,11 @@ class Groups:
         """Send no more orders to `worker`."""
         self._routes = {phase: routed for phase, routed in self._routes.items() if routed is not worker}
 
+    def recall_superseded(self) -> None:
+        """Tell once more of idle groups that receive nothing: whoever was told may have ended."""
+        routed = {worker.epoch for worker in self._routes.values()}
+        self._superseded |= set(self.complete_epochs()) - routed
+
     def take_idle(self, is_busy: Callable[[Worker], bool]) -> list[int]:
         """Epochs that served and have nothing left to do; each is told once."""
         idle = {epoch for epoch in self._superseded if not any(map(is_busy, self.of_epoch(epoch)))}
@@ -96,11 +137,14 @@ class Groups:
                 phases=tuple(phase.value for phase in w.ready.phases),
                 pid=w.ready.pid,
                 splitter=w.ready.splitter,
-                share_percentage=w.ready.share_percentage,
-                sm_count=w.ready.sm_count,
+                share_percentage=w.share,
+                sm_count=w.sm_count,
                 is_active=id(w) in active,
                 steps=w.steps,
                 busy_seconds=w.busy_seconds,
+                borrowed_seconds=w.borrowed_seconds,
+                prepared=w.prepared,
+                used_bytes=w.ready.used_bytes,
             )
             for w in self.workers.values()
         )

@@ -22,6 +22,9 @@ class LiveRequest:
     """`age` counts admissions: the smaller, the older. `output_ids` begins with what the client had at admission;
     `token_ids` is the prompt and the output so far, what a prefill computes, also after a preemption.
 
+    `behind`: how many of the latest output tokens the workers are to draw again, where a request that was interrupted
+    goes the same way once more: prompt by prefill, output by decode, so that every bit is the same. Elsewhere always 0.
+
     `ordered` tokens of `token_ids` have been sent to `prefiller`, in chunks of which `in_flight` are unreported.
     `lane` is the worker that decodes it, or will when it reads its orders; `is_leaving` until that worker lets go.
     """
@@ -30,6 +33,7 @@ class LiveRequest:
     gateway: bytes
     age: int
     output_ids: list[int] = field(default_factory=list)
+    behind: int = 0
     state: RequestState = RequestState.WAITING
     exit: Exit | None = None
     ordered: int = 0
@@ -61,7 +65,18 @@ class LiveRequest:
 
     @property
     def length(self) -> int:
-        return len(self.token_ids)
+        """Tokens of the prompt and of what the workers have drawn."""
+        return len(self.token_ids) - self.behind
+
+    @property
+    def output_count(self) -> int:
+        """Tokens the workers have drawn: the index of the one that comes next."""
+        return len(self.output_ids) - self.behind
+
+    @property
+    def known_ids(self) -> list[int]:
+        """`token_ids` as far as the workers have come."""
+        return self.token_ids[: self.length] if self.behind else self.token_ids
 
     @property
     def written_length(self) -> int:
@@ -72,8 +87,12 @@ class LiveRequest:
     def is_running(self) -> bool:
         return self.state in (RequestState.PREFILLING, RequestState.DECODING)
 
-    def restart(self) -> None:
-        """Back to WAITING with everything the client has seen; prompt and output will be computed again."""
+    def restart(self, draws_again: bool) -> None:
+        """Back to WAITING with everything the client has seen; prompt and output will be computed again.
+
+        The output is prefilled with the prompt, or with `draws_again` drawn once more.
+        """
+        self.behind = len(self.output_ids) if draws_again else 0
         self.state = RequestState.WAITING
         self.exit = None
         self.ordered = self.in_flight = 0

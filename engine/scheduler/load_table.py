@@ -17,10 +17,10 @@ import msgspec
 KEY_SLOTS = 256
 """Keys whose live requests are counted; where more keys are live, those with the most requests are kept."""
 
-_MAGIC = 0x53504C5432  # "SPLT2" names the layout below: another layout, another number
+_MAGIC = 0x53504C5433  # "SPLT3" names the layout below: another layout, another number
 _HEADER = struct.Struct("=QQQ")  # magic, sequence, checksum of the content
 _MAGIC_WORD, _SEQUENCE_WORD, _CHECKSUM_WORD = range(3)
-_NUMBERS = struct.Struct("=15I3Q2dQ")  # a snapshot's fields in order, then how many key slots follow
+_NUMBERS = struct.Struct("=15I3Q4dQ")  # a snapshot's fields in order, then how many key slots follow
 _KEY = struct.Struct("=12sI")  # key id, live requests
 _SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
 _READ_ATTEMPTS = 100
@@ -33,7 +33,8 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tokens, prompt and answer together, that the model serves. `pool_tokens`: tokens that the whole KV pool holds.
     `cached_pages`: free pages that still hold a prefix. `prefill_share`, `decode_share`: percent of the SMs asked for
     by the workers that take orders; `prefill_sms`, `decode_sms`: what they hold, 0 where there are none. Preemptions,
-    steps and seconds spent in steps count from the scheduler's start. `live_by_key`: live requests of each key id.
+    steps, seconds spent in steps and those of them with the whole device (borrowed) count from the scheduler's start.
+    `live_by_key`: live requests of each key id.
     """
 
     ready: bool
@@ -56,6 +57,8 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     decode_steps: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    prefill_borrowed_seconds: float = 0.0
+    decode_borrowed_seconds: float = 0.0
     live_by_key: dict[str, int] = {}
 
     @property

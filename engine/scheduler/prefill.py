@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import takewhile
 
 from engine.request import RequestState
 from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
+from engine.scheduler.punctual import Punctual
 from engine.scheduler.waiting import WaitingQueue
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_worker import PrefillChunk
@@ -16,9 +18,10 @@ from engine.wire.to_worker import PrefillChunk
 class PrefillQueue:
     """Requests that wait, and those whose prompt is being computed."""
 
-    def __init__(self, limits: Limits, allocator: PageAllocator):
+    def __init__(self, limits: Limits, allocator: PageAllocator, punctual: Punctual):
         self._limits = limits
         self._allocator = allocator
+        self.punctual = punctual
         self.waiting = WaitingQueue()
         self.running: list[LiveRequest] = []
 
@@ -29,39 +32,58 @@ class PrefillQueue:
             self.running.remove(live)
 
     def next_chunks(self, decoding: int, worker: Worker) -> list[PrefillChunk]:
-        """The next packed step for `worker`, empty if nobody can be prefilled now. Prompts under way go first.
+        """The next packed step for `worker`, empty if nobody can be prefilled now.
 
-        A prompt with a chunk unreported by another worker is not continued before it is: chunks are written in order.
+        Prompts under way go first and then who is next in the queue, as long as all can be in time. A prompt with a
+        chunk unreported by another worker is not continued before it is: chunks are written in order. Where chunks have
+        a fixed length, each is a step of its own: what is computed beside it would change its bits.
         """
-        budget = self._limits.prefill_token_budget
+        budget = self._limits.chunk_tokens or self._limits.prefill_token_budget
         chunks: list[PrefillChunk] = []
-        for live in self.running:
-            is_elsewhere = live.in_flight and live.prefiller is not worker
-            if budget and live.exit is None and live.ordered < live.length and not is_elsewhere:
+        may_admit = decoding + len(self.running) < self._limits.max_running_requests
+        prompts = [*self._under_way(worker), *(self.waiting.in_order() if may_admit else ())]
+        for live in self.punctual.in_turn(prompts, worker.ordered_tokens):
+            if live.state is RequestState.WAITING:
+                may_admit = may_admit and (self._is_being_computed(live) or self._admit(live, decoding, worker.epoch))
+            if live.state is RequestState.PREFILLING:
                 chunks.append(self._cut(live, budget, worker))
-                budget -= len(chunks[-1].token_ids)
-        while budget and (live := self._admit_next(decoding, worker.epoch)):
-            chunks.append(self._cut(live, budget, worker))
-            budget -= len(chunks[-1].token_ids)
+                budget = self._left_of(budget, chunks[-1])
+            if not budget:
+                break
         return chunks
 
-    def _admit_next(self, decoding: int, epoch: int) -> LiveRequest | None:
-        """Give the next request its pages. Those behind it do not overtake it because they need fewer."""
+    def _under_way(self, worker: Worker) -> Iterator[LiveRequest]:
+        for live in self.running:
+            is_elsewhere = live.in_flight and live.prefiller is not worker
+            if live.exit is None and live.ordered < live.length and not is_elsewhere:
+                yield live
+
+    def shareable_tokens(self, live: LiveRequest, written: int) -> int:
+        """How many of the first `written` tokens others may begin with: all, or those of the prompt's whole chunks.
+
+        With fixed chunks, K and V of the rest of a prompt and of the output were computed in steps of other shapes
+        than those in which a longer prompt would compute them.
+        """
+        chunk = self._limits.chunk_tokens
+        return written if chunk is None else min(written, len(live.request.prompt_ids)) // chunk * chunk
+
+    def _left_of(self, budget: int, chunk: PrefillChunk) -> int:
+        return 0 if self._limits.chunk_tokens else budget - len(chunk.token_ids)
+
+    def _admit(self, live: LiveRequest, decoding: int, epoch: int) -> bool:
+        """Give the next request its pages. If it cannot have them, those behind it do not overtake it."""
         running = decoding + len(self.running)
-        if running >= self._limits.max_running_requests:
-            return None
-        live = next((live for live in self.waiting.in_order() if not self._is_being_computed(live)), None)
-        if live is None or not self._give_pages(live, running, epoch):
-            return None
+        if running >= self._limits.max_running_requests or not self._give_pages(live, running, epoch):
+            return False
         self.waiting.remove(live)
         self.waiting.charge(live.request.key_id, prompt_tokens=live.length - live.ordered)
         live.state = RequestState.PREFILLING
         self.running.append(live)
-        return live
+        return True
 
     def _give_pages(self, live: LiveRequest, running: int, epoch: int) -> bool:
         """Known pages and new ones, if the new ones are free beyond decode's reserve of a page a running request."""
-        known = self._allocator.known_pages(live.salt, live.token_ids)
+        known = self._known_pages(live)
         self._allocator.begin_with(live.id, known)
         needed = self._allocator.pages_for(min(live.length + 1, live.written_length)) - len(known)
         reserve = running
@@ -77,11 +99,22 @@ class PrefillQueue:
     def _is_being_computed(self, live: LiveRequest) -> bool:
         """True if another prompt on its way has more of the same beginning than is known: sharing is sooner."""
         size = self._allocator.page_size
-        known = len(self._allocator.known_pages(live.salt, live.token_ids)) if self.running else 0
+        known = len(self._known_pages(live)) if self.running else 0
         return any(
-            other.exit is None and other.salt == live.salt and common_pages(other, live, size) > known
+            other.exit is None
+            and other.salt == live.salt
+            and self._in_whole_chunks(common_pages(other, live, size)) > known
             for other in self.running
         )
+
+    def _known_pages(self, live: LiveRequest) -> list[int]:
+        """Pages it can begin with, in whole chunks where these have a fixed length."""
+        pages = self._allocator.known_pages(live.salt, live.known_ids)
+        return pages[: self._in_whole_chunks(len(pages))]
+
+    def _in_whole_chunks(self, pages: int) -> int:
+        chunk_pages = (self._limits.chunk_tokens or 0) // self._allocator.page_size or 1
+        return pages // chunk_pages * chunk_pages
 
     def _cut(self, live: LiveRequest, budget: int, worker: Worker) -> PrefillChunk:
         start, end = live.ordered, min(live.length, live.ordered + budget)
@@ -98,13 +131,13 @@ class PrefillQueue:
             start=start,
             pages=self._allocator.table(live.id)[: self._allocator.pages_for(end)],
             sampling=sampling,
-            output_index=len(live.output_ids),
-            history=live.token_ids if sampling and sampling.needs_history else [],
+            output_index=live.output_count,
+            history=live.known_ids if sampling and sampling.needs_history else [],
         )
 
 
 def common_pages(one: LiveRequest, other: LiveRequest, page_size: int) -> int:
     """Full pages with which both begin, leaving `other` a token to compute."""
-    tokens, others = one.token_ids, other.token_ids
+    tokens, others = one.known_ids, other.known_ids
     starts = range(0, min(len(tokens), len(others) - 1) - page_size + 1, page_size)
     return len(list(takewhile(lambda at: tokens[at : at + page_size] == others[at : at + page_size], starts)))

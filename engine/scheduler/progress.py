@@ -58,6 +58,8 @@ class Progress:
             decode_tokens=decode.tokens,
             decode_steps=decode.steps,
             decode_seconds=decode.seconds,
+            prefill_borrowed_seconds=prefill.borrowed_seconds,
+            decode_borrowed_seconds=decode.borrowed_seconds,
         )
 
 

@@ -21,11 +21,30 @@ from engine.scheduler.outbox import Channel, Outbox
 from engine.scheduler.phase_work import PhaseWork
 from engine.scheduler.prefill import PrefillQueue
 from engine.scheduler.progress import Progress
+from engine.scheduler.punctual import Punctual
+from engine.scheduler.split_change import SplitChange, next_to_change
+from engine.scheduler.split_change import refusal as refusal_of_split
 from engine.storage.allocator import PageAllocator
-from engine.wire.to_controller import Activated, GroupIdle, GroupLost, GroupReady, LoadReport, Status
+from engine.wire.to_controller import (
+    Activated,
+    GroupIdle,
+    GroupLost,
+    GroupReady,
+    LoadReport,
+    SplitChanged,
+    Status,
+)
 from engine.wire.to_gateway import Accepted, Refused
-from engine.wire.to_scheduler import DecodeReport, PrefillReport, Token, WorkerReady
-from engine.wire.to_worker import Drain, PrefillOrder
+from engine.wire.to_scheduler import (
+    ChangeSplit,
+    DecodeReport,
+    PrefillReport,
+    SharesPrepared,
+    ShareTaken,
+    Token,
+    WorkerReady,
+)
+from engine.wire.to_worker import Drain, PrefillOrder, TakeShare
 
 
 class Scheduler:
@@ -37,7 +56,8 @@ class Scheduler:
         self.groups = Groups()
         self.outbox = Outbox()
         self.live: dict[int, LiveRequest] = {}
-        self.prefill = PrefillQueue(limits, allocator)
+        punctual = Punctual(limits.ttft_target_seconds, limits.prefill_token_budget, clock)
+        self.prefill = PrefillQueue(limits, allocator, punctual)
         self.decode = DecodeBatch(limits, allocator)
         self.live_by_key: Counter[str] = Counter()
         self.progress = Progress(clock)
@@ -45,6 +65,7 @@ class Scheduler:
         self.work = {phase: PhaseWork() for phase in Phase}
         self._admitted = 0
         self._watcher: bytes | None = None
+        self._split_change: SplitChange | None = None
 
     # ── gateways ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,13 +81,29 @@ class Scheduler:
             answer = Refused(request.request_id, problem.code or "", problem.message, problem.retry_after_seconds or 0)
             self.outbox.put(Channel.GATEWAY, gateway, answer)
             return
+        self._admit(gateway, request)
+        self.outbox.put(Channel.GATEWAY, gateway, Accepted(request.request_id))
+
+    def resume(self, gateway: bytes, request: Request) -> None:
+        """Go on with a request that was accepted, here or by the scheduler before this one."""
+        live = self.live.get(request.request_id)
+        if live is None:
+            self._admit(gateway, request)
+            return
+        for index in range(len(request.emitted_ids), live.output_count):
+            token_id = live.output_ids[index]
+            finish = request.sampling.finish_reason(token_id, index)
+            self.outbox.put_token(gateway, Token(live.id, index, token_id, finish))
+
+    def _admit(self, gateway: bytes, request: Request) -> None:
         self._admitted += 1
         self.prefill.waiting.arrive(request.key_id, self.live_by_key)
-        live = LiveRequest(request, gateway, age=self._admitted, output_ids=list(request.emitted_ids))
+        emitted = list(request.emitted_ids)
+        behind = len(emitted) if self.limits.chunk_tokens else 0
+        live = LiveRequest(request, gateway, age=self._admitted, output_ids=emitted, behind=behind)
         self.live[live.id] = live
         self.live_by_key[request.key_id] += 1
         self.prefill.waiting.add(live)
-        self.outbox.put(Channel.GATEWAY, gateway, Accepted(live.id))
 
     def cancel(self, request_id: int) -> None:
         """Nobody wants more tokens of this request; its pages come back once no step touches them."""
@@ -86,13 +123,14 @@ class Scheduler:
         """A worker waits for orders; with its group complete, the controller may activate it."""
         self.groups.add(Worker(peer, ready))
         if self.groups.is_complete(ready.epoch):
-            self._tell_watcher(GroupReady(ready.epoch))
+            self._tell_watcher(GroupReady(ready.epoch, self.groups.used_bytes(ready.epoch)))
 
     def prefill_reported(self, peer: bytes, report: PrefillReport) -> None:
         """A chunk's K and V are committed; a finished prompt moves on to decode."""
         worker = self.groups.workers[peer]
-        worker.did_step(report.seconds)
-        self.work[Phase.PREFILL].did_step(report.seconds, report.token_count)
+        worker.did_step(report.seconds, report.borrowed_seconds)
+        self.work[Phase.PREFILL].did_step(report.seconds, report.token_count, report.borrowed_seconds)
+        self.prefill.punctual.computed(report.token_count)
         order = worker.in_flight.pop(report.sequence)
         first_tokens = {token.request_id: token for token in report.tokens}
         for chunk in order.chunks:
@@ -107,8 +145,8 @@ class Scheduler:
     def decode_reported(self, peer: bytes, report: DecodeReport) -> None:
         """Pass on the tokens of a step; give back the pages of those that have left."""
         worker = self.groups.workers[peer]
-        worker.did_step(report.seconds)
-        self.work[Phase.DECODE].did_step(report.seconds, len(report.tokens))
+        worker.did_step(report.seconds, report.borrowed_seconds)
+        self.work[Phase.DECODE].did_step(report.seconds, len(report.tokens), report.borrowed_seconds)
         for token in report.tokens:
             live = self.live.get(token.request_id)
             if live is not None:
@@ -117,6 +155,14 @@ class Scheduler:
             live = self.live.get(request_id)
             if live is not None and live.lane is worker:
                 self._left(live)
+
+    def shares_prepared(self, peer: bytes, report: SharesPrepared) -> None:
+        """The worker can take more shares in place than it could."""
+        self.groups.workers[peer].prepared = report.shares
+
+    def share_taken(self, peer: bytes, report: ShareTaken) -> None:
+        """The worker computes in another part now."""
+        self.groups.workers[peer].took(report.percentage, report.sm_count)
 
     def worker_drained(self, peer: bytes) -> None:
         """The worker has done what it was told and exits."""
@@ -147,8 +193,9 @@ class Scheduler:
 
     def watch(self, peer: bytes) -> None:
         self._watcher = peer
+        self.groups.recall_superseded()
         for epoch in self.groups.complete_epochs():
-            self._tell_watcher(GroupReady(epoch))
+            self._tell_watcher(GroupReady(epoch, self.groups.used_bytes(epoch)))
 
     def activate(self, peer: bytes, epoch: int) -> None:
         """Route both phases to the group of `epoch`.
@@ -161,6 +208,16 @@ class Scheduler:
         else:
             self.groups.activate(epoch)
         self.outbox.put(Channel.CONTROLLER, peer, Activated(epoch, problem))
+
+    def change_split(self, peer: bytes, order: ChangeSplit) -> None:
+        """Have a group take a split in place; `plan` sees to it, and answers when it is done."""
+        problem = refusal_of_split(self.groups.of_epoch(order.epoch), order.split)
+        if not self.groups.is_complete(order.epoch):
+            problem = f"The group of epoch {order.epoch} is not ready."
+        if problem:
+            self.outbox.put(Channel.CONTROLLER, peer, SplitChanged(order.epoch, order.sequence, problem))
+        else:
+            self._split_change = SplitChange(peer, order.epoch, order.sequence, order.split)
 
     def retire(self, epoch: int) -> None:
         """Let the workers of `epoch` (0: all) finish their step and exit."""
@@ -182,7 +239,12 @@ class Scheduler:
             free_pages=self.allocator.free_count,
             preemptions=self.preemptions,
             workers=self.groups.statuses(),
+            cached_pages=self.allocator.cached_count,
         )
+
+    def free_cached_pages(self) -> int:
+        """Forget the pages that no request holds; returns how many that were."""
+        return self.allocator.forget_cached()
 
     def load_report(self) -> LoadReport:
         """How far requests have come since the last report."""
@@ -192,11 +254,29 @@ class Scheduler:
 
     def plan(self) -> None:
         """Decide from the present state: decode's pages first, then who is prefilled, then what decode is told."""
+        self._plan_split()
         self._plan_pages()
         self._plan_prefill()
         self._plan_decode()
         for epoch in self.groups.take_idle(lambda worker: bool(worker.in_flight or self.decode.lanes_of(worker))):
             self._tell_watcher(GroupIdle(epoch))
+
+    def _plan_split(self) -> None:
+        """Bring the group closer to the split it is to take. Who has lost a worker never does: another takes over."""
+        change = self._split_change
+        if change is None or not self.groups.is_complete(change.epoch):
+            self._split_change = None
+            return
+        pending = next_to_change(self.groups.of_epoch(change.epoch), change.split)
+        for worker in pending:
+            share = change.split.share(worker.phase)
+            if worker.share_ordered != share:
+                worker.share_ordered = share
+                order = TakeShare(worker.epoch, worker.next_sequence(), share)
+                self.outbox.put(Channel.WORKER, worker.peer, order)
+        if not pending:
+            self._split_change = None
+            self.outbox.put(Channel.CONTROLLER, change.asked_by, SplitChanged(change.epoch, change.sequence))
 
     def _plan_pages(self) -> None:
         worker = self.groups.route(Phase.DECODE)
@@ -256,7 +336,10 @@ class Scheduler:
 
     def _take_token(self, live: LiveRequest, token: Token) -> None:
         """Pass a new token on; one that is already there, or that nobody wants, is dropped."""
-        if live.exit is Exit.CANCELLED or token.index != len(live.output_ids):
+        if live.exit is Exit.CANCELLED or token.index != live.output_count:
+            return
+        if live.behind:
+            live.behind -= 1  # drawn again: the client has it
             return
         live.append(token.token_id)
         self.prefill.waiting.charge(live.request.key_id, output_tokens=1)
@@ -272,7 +355,8 @@ class Scheduler:
             self._quiet(live)
 
     def _commit(self, live: LiveRequest, tokens: int) -> None:
-        self.allocator.commit(live.id, live.salt, live.token_ids[:tokens])
+        shareable = self.prefill.shareable_tokens(live, tokens)
+        self.allocator.commit(live.id, live.salt, live.token_ids[:shareable])
 
     def _quiet(self, live: LiveRequest) -> None:
         """No step touches the request's pages any more: take them back, and start it again or forget it."""
@@ -280,7 +364,7 @@ class Scheduler:
         self.decode.remove(live)
         self.allocator.release(live.id)
         if live.exit is Exit.PREEMPTED:
-            live.restart()
+            live.restart(draws_again=self.limits.chunk_tokens is not None)
             self.prefill.waiting.add(live)
         else:
             self._forget(live)

@@ -11,30 +11,41 @@ import zmq
 from engine.allocation import Phase
 from engine.config import PortArgs
 from engine.errors import ProtocolMismatch
+from engine.garbage import Garbage
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
 from engine.scheduler.outbox import Channel
 from engine.scheduler.scheduler import Scheduler
+from engine.systemd import Watchdog, notify_ready
 from engine.wire.codec import Codec
-from engine.wire.to_controller import FROM_SCHEDULER
+from engine.wire.to_controller import FROM_SCHEDULER, CachedPagesFreed
 from engine.wire.to_gateway import TO_GATEWAY
 from engine.wire.to_scheduler import (
     FROM_CONTROLLER,
     FROM_GATEWAY,
     FROM_WORKER,
     Activate,
+    Aim,
     AskLoad,
     AskStatus,
     Cancel,
+    ChangeSplit,
     DecodeReport,
     Drained,
+    FreeCachedPages,
     GatewayHello,
     PrefillReport,
+    Resume,
     Retire,
+    SharesPrepared,
+    ShareTaken,
     Submit,
     Watch,
     WorkerReady,
 )
 from engine.wire.to_worker import TO_WORKER
+
+FromWorker = WorkerReady | SharesPrepared | ShareTaken | PrefillReport | DecodeReport | Drained
+FromController = Watch | Activate | ChangeSplit | Retire | Aim | AskStatus | AskLoad | FreeCachedPages
 
 
 class SchedulerService:
@@ -69,8 +80,10 @@ class SchedulerService:
         """Serve until TERM."""
         signal.signal(signal.SIGTERM, lambda *_: os.write(self._stop_write, b"\0"))
         self._publish()
+        watchdog, garbage = Watchdog(), Garbage()
+        notify_ready("Takes requests and orders.")
         while True:
-            ready = dict(self._poller.poll())
+            ready = dict(self._poller.poll(watchdog.patience_ms))
             if self._stop_read in ready:
                 break
             for channel, codec, handle in self._receivers:
@@ -81,6 +94,8 @@ class SchedulerService:
             self._scheduler.plan()
             self._send()
             self._publish()
+            watchdog.feed()
+            garbage.may_be_collected(is_at_rest=not self._scheduler.live)
         self._context.destroy(linger=200)
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,17 +112,19 @@ class SchedulerService:
             except ProtocolMismatch as error:
                 self._log.error("message refused", channel=channel, peer=peer.hex(), reason=str(error))
 
-    def _from_gateway(self, peer: bytes, message: GatewayHello | Submit | Cancel) -> None:
+    def _from_gateway(self, peer: bytes, message: GatewayHello | Submit | Resume | Cancel) -> None:
         match message:
             case GatewayHello(pid):
                 self._log.info("gateway connected", gateway_pid=pid)
                 self._when_gone(pid, lambda: self._scheduler.gateway_gone(peer))
             case Submit(request):
                 self._scheduler.submit(peer, request)
+            case Resume(request):
+                self._scheduler.resume(peer, request)
             case Cancel(request_id):
                 self._scheduler.cancel(request_id)
 
-    def _from_worker(self, peer: bytes, message: WorkerReady | PrefillReport | DecodeReport | Drained) -> None:
+    def _from_worker(self, peer: bytes, message: FromWorker) -> None:
         if isinstance(message, WorkerReady):
             self._log.info("worker ready", worker_pid=message.pid, slot=message.slot, epoch=message.epoch)
             self._scheduler.worker_ready(peer, message)
@@ -120,19 +137,31 @@ class SchedulerService:
                     self._scheduler.prefill_reported(peer, message)
                 case DecodeReport():
                     self._scheduler.decode_reported(peer, message)
+                case SharesPrepared():
+                    self._scheduler.shares_prepared(peer, message)
+                case ShareTaken():
+                    self._scheduler.share_taken(peer, message)
                 case Drained():
                     self._scheduler.worker_drained(peer)
 
-    def _from_controller(self, peer: bytes, message: Watch | Activate | Retire | AskStatus | AskLoad) -> None:
+    def _from_controller(self, peer: bytes, message: FromController) -> None:
         match message:
             case Watch():
                 self._scheduler.watch(peer)
             case Activate(epoch):
                 self._log.info("activate", epoch=epoch)
                 self._scheduler.activate(peer, epoch)
+            case ChangeSplit(epoch):
+                self._log.info("change split", epoch=epoch, split=str(message.split))
+                self._scheduler.change_split(peer, message)
             case Retire(epoch):
                 self._log.info("retire", epoch=epoch)
                 self._scheduler.retire(epoch)
+            case FreeCachedPages():
+                freed = CachedPagesFreed(self._scheduler.free_cached_pages())
+                self._scheduler.outbox.put(Channel.CONTROLLER, peer, freed)
+            case Aim(ttft_target_seconds):
+                self._scheduler.prefill.punctual.target_seconds = ttft_target_seconds
             case AskLoad():
                 report = self._scheduler.load_report()
                 self._scheduler.outbox.put(Channel.CONTROLLER, peer, report)
@@ -196,15 +225,17 @@ def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
         pool_tokens=scheduler.pool_tokens,
         key_limit=scheduler.limits.max_requests_per_key or 0,
         cached_pages=scheduler.allocator.cached_count,
-        prefill_share=prefill.ready.share_percentage if prefill else 0,
-        decode_share=decode.ready.share_percentage if decode else 0,
-        prefill_sms=prefill.ready.sm_count if prefill else 0,
-        decode_sms=decode.ready.sm_count if decode else 0,
+        prefill_share=prefill.share if prefill else 0,
+        decode_share=decode.share if decode else 0,
+        prefill_sms=prefill.sm_count if prefill else 0,
+        decode_sms=decode.sm_count if decode else 0,
         page_size=scheduler.allocator.page_size,
         preemptions=scheduler.preemptions,
         prefill_steps=prefill_work.steps,
         decode_steps=decode_work.steps,
         prefill_seconds=prefill_work.seconds,
         decode_seconds=decode_work.seconds,
+        prefill_borrowed_seconds=prefill_work.borrowed_seconds,
+        decode_borrowed_seconds=decode_work.borrowed_seconds,
         live_by_key=scheduler.live_by_key,
     )

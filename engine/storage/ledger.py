@@ -83,6 +83,10 @@ class Ledger:
             raise SemiPDError(f"The page ledger is cut off: {header['pages']} pages do not fit in {len(view)} bytes.")
         return cls(view)
 
+    def clear(self) -> None:
+        """Every page is free, whoever held it: for a writer that begins, when nobody computes on the pages."""
+        self._references[1:] = 0
+
     # ── verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, pages: Pages, owner: int, epoch: int) -> None:

@@ -14,10 +14,22 @@ class Activated(Message, frozen=True):
     problem: str = ""
 
 
-class GroupReady(Message, frozen=True):
-    """All workers of a group have reported ready."""
+class SplitChanged(Message, frozen=True):
+    """The group of `epoch` computes at the split it was told to take, unless `problem` says why not.
+
+    `sequence` is that of the order. A problem that arose on the way may leave one phase changed.
+    """
 
     epoch: int
+    sequence: int
+    problem: str = ""
+
+
+class GroupReady(Message, frozen=True):
+    """All workers of a group have reported ready. `used_bytes`: of the device's memory, by all of them."""
+
+    epoch: int
+    used_bytes: int = 0
 
 
 class GroupIdle(Message, frozen=True):
@@ -37,7 +49,11 @@ class GroupLost(Message, frozen=True):
 
 
 class WorkerStatus(Message, frozen=True):
-    """One worker as the scheduler sees it."""
+    """One worker as the scheduler sees it.
+
+    For `borrowed_seconds` of `busy_seconds` it had the whole device. `prepared`: the shares it can take in place, None
+    where it can take any.
+    """
 
     epoch: int
     slot: str
@@ -49,10 +65,16 @@ class WorkerStatus(Message, frozen=True):
     is_active: bool
     steps: int
     busy_seconds: float
+    borrowed_seconds: float = 0.0
+    prepared: tuple[int, ...] | None = ()
+    used_bytes: int = 0
 
 
 class Status(Message, frozen=True):
-    """A snapshot of the scheduler: counts of requests and pages."""
+    """A snapshot of the scheduler: counts of requests and pages.
+
+    `cached_pages` are those of `free_pages` that the prefix tree still knows.
+    """
 
     ready: bool
     waiting: int
@@ -62,6 +84,13 @@ class Status(Message, frozen=True):
     free_pages: int
     preemptions: int
     workers: tuple[WorkerStatus, ...]
+    cached_pages: int = 0
+
+
+class CachedPagesFreed(Message, frozen=True):
+    """How many pages no request held and the prefix tree knew; they are free now."""
+
+    pages: int
 
 
 class RequestProgress(Message, frozen=True):
@@ -79,7 +108,7 @@ class RequestProgress(Message, frozen=True):
 class LoadReport(Message, frozen=True):
     """All live requests and those that ended since the last report; what workers computed since the scheduler began.
 
-    Seconds are those of steps, rests left out.
+    Seconds are those of steps, rests left out; borrowed ones, in which the phase had the whole device, are among them.
     """
 
     requests: tuple[RequestProgress, ...]
@@ -89,6 +118,8 @@ class LoadReport(Message, frozen=True):
     decode_tokens: int
     decode_steps: int
     decode_seconds: float
+    prefill_borrowed_seconds: float = 0.0
+    decode_borrowed_seconds: float = 0.0
 
 
 # ── from leaders ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -117,9 +148,26 @@ class SparesReady(Message, frozen=True):
     pids: tuple[int, ...]
 
 
-FROM_SCHEDULER: Codec[Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport] = Codec(
-    Activated | GroupReady | GroupIdle | GroupLost | Status | LoadReport
-)
-FROM_LEADER: Codec[GroupStarted | GroupLost | GroupGone | SparesReady] = Codec(
-    GroupStarted | GroupLost | GroupGone | SparesReady
+class FormedGroup(Message, frozen=True):
+    """A group with processes; the shares are those it was formed with."""
+
+    epoch: int
+    prefill_percentage: int
+    decode_percentage: int
+    pids: tuple[int, ...]
+
+
+class Groups(Message, frozen=True):
+    """Everything the leader `leader_pid` of a slot has, for a controller that has just come."""
+
+    slot: str
+    leader_pid: int
+    latest_epoch: int
+    groups: tuple[FormedGroup, ...]
+
+
+FromScheduler = Activated | SplitChanged | GroupReady | GroupIdle | GroupLost | Status | LoadReport | CachedPagesFreed
+FROM_SCHEDULER: Codec[FromScheduler] = Codec(FromScheduler)
+FROM_LEADER: Codec[GroupStarted | GroupLost | GroupGone | SparesReady | Groups] = Codec(
+    GroupStarted | GroupLost | GroupGone | SparesReady | Groups
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.allocation import Phase
+from engine.allocation import Phase, SMAllocation
 from engine.request import FinishReason, Request
 from engine.wire.codec import Codec, Message
 
@@ -21,6 +21,15 @@ class Submit(Message, frozen=True):
     request: Request
 
 
+class Resume(Message, frozen=True):
+    """A request that was accepted already, handed in again after a connection ended; `emitted_ids` are in it.
+
+    It is not refused, whatever waits. One that the scheduler still knows goes on, with what was lost on the way.
+    """
+
+    request: Request
+
+
 class Cancel(Message, frozen=True):
     """The client left or the gateway saw a stop string: no more tokens are wanted. Unknown ids are ignored."""
 
@@ -34,6 +43,7 @@ class WorkerReady(Message, frozen=True):
     """A worker has mapped the memory, taken its partition and warmed up; it waits for orders.
 
     `sm_count` is what the worker holds in force, 0 where the machine has no SMs. `splitter` names what enforces it.
+    `prepared`: the shares it can take in place, None where it can take any. `used_bytes`: of the device's memory.
     """
 
     epoch: int
@@ -42,6 +52,24 @@ class WorkerReady(Message, frozen=True):
     pid: int
     splitter: str
     share_percentage: int
+    sm_count: int
+    prepared: tuple[int, ...] | None = ()
+    used_bytes: int = 0
+
+
+class SharesPrepared(Message, frozen=True):
+    """A worker has prepared more: `shares` are all it can take in place now, in percent."""
+
+    epoch: int
+    shares: tuple[int, ...]
+
+
+class ShareTaken(Message, frozen=True):
+    """Nothing the worker had launched is in flight any more, and its next step runs in the part it was told to take."""
+
+    epoch: int
+    sequence: int
+    percentage: int
     sm_count: int
 
 
@@ -67,8 +95,8 @@ class Token(Message, frozen=True):
 class PrefillReport(Message, frozen=True):
     """One prefill order is done: its K and V are written and visible, which commits them.
 
-    `tokens` holds the first token of every request whose last chunk this was. `seconds` is the wall time of the step,
-    `token_count` the prompt tokens it computed.
+    `tokens` holds the first token of every request whose last chunk this was. `seconds` is the wall time of the steps
+    it took, `token_count` the prompt tokens they computed; for `borrowed_seconds` of it they had the whole device.
     """
 
     epoch: int
@@ -76,6 +104,7 @@ class PrefillReport(Message, frozen=True):
     tokens: tuple[Token, ...]
     seconds: float
     token_count: int
+    borrowed_seconds: float = 0.0
 
 
 class DecodeReport(Message, frozen=True):
@@ -83,7 +112,7 @@ class DecodeReport(Message, frozen=True):
 
     `step` counts from 1 in each epoch; `sequence` is the last order applied before the step. `left` names requests
     that finished or were told to leave and that no step in flight touches any more: their pages may be used again.
-    Requests without a page for their next token skip the step and are in neither.
+    Requests without a page for their next token skip the step and are in neither. `borrowed_seconds`: as for prefill.
     """
 
     epoch: int
@@ -92,6 +121,7 @@ class DecodeReport(Message, frozen=True):
     tokens: tuple[Token, ...]
     left: tuple[int, ...]
     seconds: float
+    borrowed_seconds: float = 0.0
 
 
 class Drained(Message, frozen=True):
@@ -113,6 +143,17 @@ class Activate(Message, frozen=True):
     epoch: int
 
 
+class ChangeSplit(Message, frozen=True):
+    """Let the group of `epoch` take a split in place, who shrinks first; answered by one `SplitChanged`.
+
+    `sequence` counts these orders, and the answer repeats it.
+    """
+
+    epoch: int
+    sequence: int
+    split: SMAllocation
+
+
 class Retire(Message, frozen=True):
     """Drain the workers of `epoch`; at shutdown (`epoch` 0) of all."""
 
@@ -123,14 +164,24 @@ class AskStatus(Message, frozen=True):
     """Answered by `Status`."""
 
 
+class FreeCachedPages(Message, frozen=True):
+    """Forget every page that no request holds, so that it is free at once. Answered by `CachedPagesFreed`."""
+
+
+class Aim(Message, frozen=True):
+    """First tokens are to come within so many seconds of their requests, from now on; 0 for no target."""
+
+    ttft_target_seconds: float
+
+
 class AskLoad(Message, frozen=True):
     """Answered by `LoadReport`; one peer asks, since what has ended is reported once."""
 
 
-FROM_GATEWAY: Codec[GatewayHello | Submit | Cancel] = Codec(GatewayHello | Submit | Cancel)
-FROM_WORKER: Codec[WorkerReady | PrefillReport | DecodeReport | Drained] = Codec(
-    WorkerReady | PrefillReport | DecodeReport | Drained
+FROM_GATEWAY: Codec[GatewayHello | Submit | Resume | Cancel] = Codec(GatewayHello | Submit | Resume | Cancel)
+FROM_WORKER: Codec[WorkerReady | SharesPrepared | ShareTaken | PrefillReport | DecodeReport | Drained] = Codec(
+    WorkerReady | SharesPrepared | ShareTaken | PrefillReport | DecodeReport | Drained
 )
-FROM_CONTROLLER: Codec[Watch | Activate | Retire | AskStatus | AskLoad] = Codec(
-    Watch | Activate | Retire | AskStatus | AskLoad
+FROM_CONTROLLER: Codec[Watch | Activate | ChangeSplit | Retire | Aim | AskStatus | AskLoad | FreeCachedPages] = Codec(
+    Watch | Activate | ChangeSplit | Retire | Aim | AskStatus | AskLoad | FreeCachedPages
 )

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from engine.allocation import Phase
+from engine.allocation import Phase, SMAllocation
 from engine.request import SamplingParams
 from engine.wire.codec import Codec, Message
 
 
 class Assignment(Message, frozen=True):
-    """What a spare worker becomes; its leader writes it, as one line of JSON, to the worker's standard input."""
+    """What a spare worker becomes; its leader writes it, as one line of JSON, to the worker's standard input.
+
+    `prepare`: splits it should be able to take in place later, the most likely first.
+    """
 
     epoch: int
     slot: str
     phases: tuple[Phase, ...]
     prefill_percentage: int
     decode_percentage: int
+    prepare: tuple[SMAllocation, ...] = ()
     environment: dict[str, str] = {}
 
 
@@ -77,10 +81,18 @@ class DecodeOrder(Message, frozen=True):
     grants: tuple[Grant, ...] = ()
 
 
+class TakeShare(Message, frozen=True):
+    """Compute in another part of the device from the next step on: one that was prepared. Answered by `ShareTaken`."""
+
+    epoch: int
+    sequence: int
+    percentage: int
+
+
 class Drain(Message, frozen=True):
     """Finish the step in flight, synchronise, answer `Drained`, exit."""
 
     epoch: int
 
 
-TO_WORKER: Codec[PrefillOrder | DecodeOrder | Drain] = Codec(PrefillOrder | DecodeOrder | Drain)
+TO_WORKER: Codec[PrefillOrder | DecodeOrder | TakeShare | Drain] = Codec(PrefillOrder | DecodeOrder | TakeShare | Drain)

@@ -33,7 +33,9 @@ def main() -> None:
         assignment = msgspec.json.decode(line, type=Assignment)
         os.environ.update(assignment.environment)  # read by CUDA when the worker's first call starts it
         try:
-            start_worker(assignment, settings, ports).run()
+            worker = start_worker(assignment, settings, ports)
+            signal.signal(signal.SIGTERM, lambda *_: worker.order_drain())
+            worker.run()
         except ResidentGone as error:
             sys.exit(str(error))
 

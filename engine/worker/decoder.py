@@ -85,7 +85,7 @@ class Decoder:
         self.launched(lanes)
         return segments
 
-    def report(self, drawn: Sequence[Drawn | None], seconds: float) -> DecodeReport:
+    def report(self, drawn: Sequence[Drawn | None], seconds: float, borrowed_seconds: float = 0.0) -> DecodeReport:
         """What the oldest step in flight has drawn, and who has left now that it is done."""
         step = self._in_flight.popleft()
         tokens = []
@@ -94,7 +94,9 @@ class Decoder:
             if not lane.is_finished:
                 tokens.append(self._take(lane, index, choice))
         self._step += 1
-        return DecodeReport(self._epoch, self._step, step.sequence, tuple(tokens), self._take_left(), seconds)
+        return DecodeReport(
+            self._epoch, self._step, step.sequence, tuple(tokens), self._take_left(), seconds, borrowed_seconds
+        )
 
     def _can_step(self, lane: Lane) -> bool:
         """False also for a lane whose last token is being drawn: that it ends there is known beforehand."""

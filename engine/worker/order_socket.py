@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -10,9 +11,12 @@ import zmq
 from engine.resident.attachment import ResidentGone
 from engine.wire.codec import Message
 from engine.wire.to_scheduler import FROM_WORKER
-from engine.wire.to_worker import TO_WORKER, DecodeOrder, Drain, PrefillOrder
+from engine.wire.to_worker import TO_WORKER, DecodeOrder, Drain, PrefillOrder, TakeShare
 
-Order = PrefillOrder | DecodeOrder | Drain
+_LINGER_MS = 2000
+"""How long the last words of a worker that exits wait for a scheduler that may have gone too."""
+
+Order = PrefillOrder | DecodeOrder | TakeShare | Drain
 
 
 class OrderSocket:
@@ -22,6 +26,7 @@ class OrderSocket:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.set(zmq.IDENTITY, identity.encode())
+        self._socket.set(zmq.LINGER, _LINGER_MS)
         self._socket.set(zmq.SNDHWM, 0)
         self._socket.set(zmq.RCVHWM, 0)
         self._socket.connect(address)
@@ -29,6 +34,12 @@ class OrderSocket:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(resident, zmq.POLLIN)
+        self._drain_read, self._drain_write = os.pipe()
+        self._poller.register(self._drain_read, zmq.POLLIN)
+
+    def order_drain(self) -> None:
+        """As if the scheduler had said it: for a signal's handler."""
+        os.write(self._drain_write, b"\0")
 
     def send(self, message: Message) -> None:
         self._socket.send(FROM_WORKER.encode(message))
@@ -38,7 +49,7 @@ class OrderSocket:
         events = dict(self._poller.poll(None if wait else 0))
         if self._resident.fileno() in events:
             raise ResidentGone("The resident has ended, and with it the memory this worker computes on.")
-        orders = []
+        orders: list[Order] = [Drain(0)] if self._drain_read in events else []
         while True:
             try:
                 orders.append(TO_WORKER.decode(self._socket.recv(zmq.NOBLOCK)))
@@ -46,13 +57,16 @@ class OrderSocket:
                 return orders
 
     def rest(self, seconds: float) -> list[Order]:
-        """Wait `seconds` (whole milliseconds of it), or until told to drain; returns the orders that came meanwhile."""
+        """Wait `seconds` (whole milliseconds of it), or until told to drain or to take another share.
+
+        Returns the orders that came meanwhile.
+        """
         orders: list[Order] = []
         end = time.monotonic() + seconds
         while (left_ms := int((end - time.monotonic()) * 1000)) > 0:
             if self._poller.poll(left_ms):
                 orders += self.receive(wait=False)
-            if any(isinstance(order, Drain) for order in orders):
+            if any(isinstance(order, (Drain, TakeShare)) for order in orders):
                 break
         return orders
 

@@ -43,8 +43,8 @@ class Prefiller:
             for chunk in self._orders[0].chunks
         ]
 
-    def report(self, drawn: Sequence[Drawn | None], seconds: float) -> PrefillReport:
-        """Account for the step that computed the segments; `drawn` holds a token for each prompt that is complete."""
+    def report(self, drawn: Sequence[Drawn | None], seconds: float, borrowed_seconds: float = 0.0) -> PrefillReport:
+        """Account for the steps that computed the segments; `drawn` holds a token for each prompt that is complete."""
         order = self._orders.popleft()
         tokens = tuple(
             Token(
@@ -59,4 +59,4 @@ class Prefiller:
             if choice is not None and chunk.sampling is not None
         )
         token_count = sum(len(chunk.token_ids) for chunk in order.chunks)
-        return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count)
+        return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count, borrowed_seconds)

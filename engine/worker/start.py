@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -12,21 +15,30 @@ from engine.config import PortArgs, ServerArgs
 from engine.device.device import Device, Partition
 from engine.device.open_device import open_device
 from engine.grammar.grammars import Grammars
-from engine.model.checkpoint import weights_of
-from engine.model.config import ModelConfig
-from engine.model.decode_runner import decode_runner_for
-from engine.model.runner import ModelRunner, build_runner
-from engine.model.segment import Segment
-from engine.request import SamplingParams
+from engine.kernels.build import note_built
+from engine.model.decode_runner import PartsRunner, decode_runner_for
+from engine.model.runner import ModelRunner
 from engine.resident.attachment import Attachment, attach
 from engine.wire.to_scheduler import WorkerReady
 from engine.wire.to_worker import Assignment
+from engine.worker.busy_words import BusyWords
 from engine.worker.decoder import Decoder
+from engine.worker.mapped_model import MappedModel
 from engine.worker.order_socket import OrderSocket
+from engine.worker.other_phase import OtherPhase
+from engine.worker.parts import WHOLE_SHARE, Parts
 from engine.worker.prefiller import Prefiller
+from engine.worker.preparation import Preparation, Prepare
 from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
+from engine.worker.taking_turns import TakingTurns
+from engine.worker.warm_up import warm_up
 from engine.worker.worker import Worker
 
+PREPARE_SECONDS = 2.0
+"""How long after it has found the resident a worker may still begin to prepare something before it says ready: a
+standby is to be ready in 3. What is left then is prepared when the worker has nothing to do."""
+WARM_TOKENS = 1024
+"""Of a step with which prefill uses a part for the first time: about as many as it computes at once when it borrows."""
 ATTACH_SECONDS = 3600.0
 """A large checkpoint takes minutes to load; if the resident fails, the supervisor ends this process."""
 
@@ -42,61 +54,104 @@ def preload(settings: ServerArgs) -> None:
 def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) -> Worker:
     """A warmed-up worker that has told the scheduler it is ready."""
     memory = attach(ports.resident_path, ATTACH_SECONDS)
-    device = open_device(memory.manifest.device, settings.gpu)
-    allocation = SMAllocation(assignment.prefill_percentage, assignment.decode_percentage)
-    phase = assignment.phases[0]
-    is_colocated = len(assignment.phases) > 1
-    splitter = Splitter.NONE if is_colocated else settings.splitter
-    assert splitter is not None, "settings are resolved for a device before any process starts"
-    partition = device.partition(phase, allocation, splitter)
-    with partition.step():
-        runner = map_model(memory, device, settings, partition.sm_count)
-        warm_up(runner)
-        steps = steps_of(assignment, runner, memory.manifest.kv.page_size, settings)
+    began = time.monotonic()
+    device = open_device(memory.manifest.device, settings.gpu, fits_products=not settings.deterministic)
+    parts = parts_of(assignment, settings, device)
+    with parts.step(parts.in_force):
+        model = MappedModel(memory, device, settings)
+        runner = model.runner(parts.in_force.sm_count)
+        warm_up(runner, memory.manifest.kv.page_size, largest_step(assignment, settings))
+        steps, prepare = steps_of(assignment, model, runner, memory.manifest.kv.page_size, settings)
+    preparation = Preparation(parts, shares_to_prepare(assignment, settings, parts), prepare)
+    preparation.advance_while(lambda: time.monotonic() < began + PREPARE_SECONDS)
     device.synchronize()
+    if settings.device == "cuda":
+        note_built(settings.model_path, settings.dtype, device.torch_device)
     identity = f"{'+'.join(assignment.phases)}-{assignment.slot}-{assignment.epoch}"
     orders = OrderSocket(ports.worker_address, identity, memory.socket)
-    orders.send(ready_message(assignment, partition))
-    return Worker(assignment.epoch, steps, partition, device, orders)
+    orders.send(ready_message(assignment, parts, device.used_bytes()))
+    return Worker(
+        assignment.epoch, steps, parts, device, orders, other_phase_of(assignment, settings, ports), preparation
+    )
 
 
-def steps_of(assignment: Assignment, runner: ModelRunner, page_size: int, settings: ServerArgs) -> Steps:
-    """The work of the assignment's phases. Graphs are captured here, on the partition's stream."""
+def parts_of(assignment: Assignment, settings: ServerArgs, device: Device) -> Parts:
+    """Where the worker computes. A colocated one has all of the device, whatever the split."""
+    assert settings.splitter is not None, "settings are resolved for a device before any process starts"
+    phase, *others = assignment.phases
+    split = SMAllocation(assignment.prefill_percentage, assignment.decode_percentage)
+    splitter = Splitter.NONE if others else settings.splitter
+    return Parts(device, phase, splitter, split.share(phase), may_change=settings.in_place and not others)
+
+
+def shares_to_prepare(assignment: Assignment, settings: ServerArgs, parts: Parts) -> list[int]:
+    """The whole device, to borrow, then what the group may be told to take."""
+    if not parts.needs_preparation:
+        return []
+    whole = [WHOLE_SHARE] if settings.borrowing or settings.in_place else []
+    return whole + [split.share(assignment.phases[0]) for split in assignment.prepare if settings.in_place]
+
+
+def other_phase_of(assignment: Assignment, settings: ServerArgs, ports: PortArgs) -> OtherPhase | None:
+    """Whom to borrow from; None where nobody is, or nothing shall be borrowed."""
+    phase, *others = assignment.phases
+    if others or not settings.borrowing:
+        return None
+    return OtherPhase(BusyWords.open(ports.busy_words_path), phase, assignment.slot, assignment.epoch)
+
+
+def steps_of(
+    assignment: Assignment, model: MappedModel, runner: ModelRunner, page_size: int, settings: ServerArgs
+) -> tuple[Steps, Prepare]:
+    """The work of the assignment's phases, and what other parts need for it. Graphs are captured here, on the
+    partition's stream."""
     grammars = Grammars.of_model(settings.model_path)
+    prefill = PrefillSteps(Prefiller(grammars), runner, may_cut=not settings.deterministic)
     if assignment.phases == (Phase.PREFILL,):
-        return PrefillSteps(Prefiller(grammars), runner)
+        return prefill, partial(prefill_pieces, runner, page_size)
     assert settings.max_running_requests is not None, "settings are resolved for a device before any process starts"
     decoder = Decoder(assignment.epoch, page_size, grammars)
-    decode_runner = decode_runner_for(runner, settings.max_running_requests)
+    decode_runner = decode_runner_for(runner, settings.max_running_requests, settings.deterministic)
+    prepare = partial(decode_pieces, decode_runner, model)
     if assignment.phases == (Phase.DECODE,):
-        return DecodeSteps(decoder, decode_runner)
-    return ColocatedSteps(Prefiller(grammars), decoder, runner, decode_runner)
+        return DecodeSteps(decoder, decode_runner), prepare
+    if settings.deterministic:
+        return TakingTurns(prefill, DecodeSteps(decoder, decode_runner)), prepare
+    return ColocatedSteps(Prefiller(grammars), decoder, runner, decode_runner), prepare
+
+
+def prefill_pieces(runner: ModelRunner, page_size: int, partition: Partition) -> Iterator[None]:
+    """A stream is all that prefill needs; libraries make a workspace for each, and choose kernels, at its first use."""
+    warm_up(runner, page_size, WARM_TOKENS)
+    yield
+
+
+def decode_pieces(decode_runner: PartsRunner, model: MappedModel, partition: Partition) -> Iterator[None]:
+    """Graphs keep the part in which they were captured."""
+    yield from decode_runner.captures(model.runner(partition.sm_count).model)
 
 
 def map_model(memory: Attachment, device: Device, settings: ServerArgs, sm_count: int | None = None) -> ModelRunner:
     """The model over the resident's own bytes, to run on `sm_count` SMs, None for the whole device."""
-    manifest = memory.manifest
-    weights = weights_of(memory.map_weights(device), manifest.weights, manifest.dtype)
-    config = ModelConfig.load(settings.model_path)
-    return build_runner(
-        config, weights, memory.map_kv(device), manifest.kv, manifest.device, device.torch_device, sm_count
-    )
+    return MappedModel(memory, device, settings).runner(sm_count)
 
 
-def ready_message(assignment: Assignment, partition: Partition) -> WorkerReady:
+def ready_message(assignment: Assignment, parts: Parts, used_bytes: int) -> WorkerReady:
     return WorkerReady(
         epoch=assignment.epoch,
         slot=assignment.slot,
         phases=assignment.phases,
         pid=os.getpid(),
-        splitter=partition.splitter,
-        share_percentage=partition.share_percentage,
-        sm_count=partition.sm_count,
+        splitter=parts.in_force.splitter,
+        share_percentage=parts.in_force.share_percentage,
+        sm_count=parts.in_force.sm_count,
+        prepared=parts.prepared,
+        used_bytes=used_bytes,
     )
 
 
-def warm_up(runner: ModelRunner) -> None:
-    """A prefill chunk and a decode step on page 0, which belongs to nobody: the first request then compiles nothing."""
-    once = SamplingParams(max_tokens=1, temperature=0.0)
-    runner.step([Segment([0, 0], 0, [0, 0], once, 0)])
-    runner.step([Segment([0], 1, [0, 0], once, 0)])
+def largest_step(assignment: Assignment, settings: ServerArgs) -> int:
+    """Tokens of the largest step to warm up with. A CPU has nothing to load, and decode's steps are graphs."""
+    if settings.device == "cpu" or Phase.PREFILL not in assignment.phases:
+        return 0
+    return settings.prefill_token_budget or 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from engine.model.decode_runner import DecodeRunner, StepDone, StepInFlight
@@ -13,7 +13,10 @@ from engine.model.runner import ModelRunner
 from engine.wire.to_scheduler import DecodeReport, PrefillReport
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
 from engine.worker.decoder import Decoder
+from engine.worker.piece_size import PieceSize
+from engine.worker.pieces import Pieces
 from engine.worker.prefiller import Prefiller
+from engine.worker.step_time import StepTime
 
 Report = PrefillReport | DecodeReport
 
@@ -26,10 +29,20 @@ class Steps(Protocol):
         """False if a turn would do nothing until there is an order."""
         ...
 
+    @property
+    def can_borrow(self) -> bool:
+        """False where the next step would keep the whole device for too long. Only to be asked while there is work."""
+        ...
+
+    @property
+    def seconds_to_spare(self) -> float:
+        """How long orders may be waited for before the next turn: who joins in time is in the next step."""
+        ...
+
     def apply(self, order: PrefillOrder | DecodeOrder) -> None: ...
 
-    def turn(self) -> list[Report]:
-        """Compute a step, or launch one and wait for the one before it."""
+    def turn(self, borrowed: bool = False) -> list[Report]:
+        """Compute a step, or launch one and wait for the one before it. `borrowed`: it has the whole device."""
         ...
 
     def finish(self) -> list[Report]:
@@ -38,22 +51,51 @@ class Steps(Protocol):
 
 
 class PrefillSteps:
-    """One order a turn."""
+    """One order a turn; with the whole device, a piece of it, no larger than decode can wait for.
 
-    def __init__(self, prefiller: Prefiller, runner: ModelRunner):
+    `may_cut` False: an order must be one step, since other shapes would change its bits.
+    """
+
+    seconds_to_spare = 0.0
+
+    def __init__(self, prefiller: Prefiller, runner: ModelRunner, *, may_cut: bool = True):
         self._prefiller = prefiller
         self._runner = runner
+        self._may_cut = may_cut
+        self._size = PieceSize()
+        self._begun: Pieces | None = None
 
     @property
     def has_work(self) -> bool:
         return self._prefiller.has_work
 
+    @property
+    def can_borrow(self) -> bool:
+        return self._may_cut or self._size.of(self._pieces.token_count) == self._pieces.token_count
+
+    @property
+    def _pieces(self) -> Pieces:
+        """Of the order whose turn it is."""
+        self._begun = self._begun or Pieces(self._prefiller.segments())
+        return self._begun
+
     def apply(self, order: PrefillOrder | DecodeOrder) -> None:
         assert isinstance(order, PrefillOrder), "this worker prefills"
         self._prefiller.apply(order)
 
-    def turn(self) -> list[Report]:
-        return packed_step([self._prefiller], self._runner)
+    def turn(self, borrowed: bool = False) -> list[Report]:
+        pieces = self._pieces
+        tokens = self._size.of(pieces.token_count) if borrowed else pieces.token_count
+        started = time.perf_counter()
+        drawn = self._runner.step(pieces.take(tokens))
+        seconds = time.perf_counter() - started
+        pieces.computed(drawn, seconds, borrowed)
+        if borrowed:
+            self._size.learn(tokens, seconds)
+        if not pieces.is_over:
+            return []
+        self._begun = None
+        return [self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)]
 
     def finish(self) -> list[Report]:
         return []
@@ -62,14 +104,22 @@ class PrefillSteps:
 class _Launched(NamedTuple):
     step: StepInFlight
     at: float
+    borrowed: bool
 
 
 class DecodeSteps:
-    """Launches the next step before it waits for the last one: what the host does is done while the device computes."""
+    """Launches the next step before it waits for the last one: what the host does is done while the device computes.
 
-    def __init__(self, decoder: Decoder, runner: DecodeRunner):
+    Not long before, though: a request that joins meanwhile would have to wait for one step more.
+    """
+
+    can_borrow = True
+
+    def __init__(self, decoder: Decoder, runner: DecodeRunner, clock: Callable[[], float] = time.perf_counter):
         self._decoder = decoder
         self._runner = runner
+        self._clock = clock
+        self._time = StepTime()
         self._in_flight: deque[_Launched] = deque()
         self._seen_at = 0.0
 
@@ -81,37 +131,59 @@ class DecodeSteps:
         assert isinstance(order, DecodeOrder), "this worker decodes"
         self._decoder.apply(order)
 
-    def turn(self) -> list[Report]:
+    def turn(self, borrowed: bool = False) -> list[Report]:
         lanes = self._decoder.ready()
         if lanes or not self._in_flight:
-            self._launch(lanes)
+            self._launch(lanes, borrowed)
         return self._see_all_but(1 if lanes and self._may_run_ahead(lanes) else 0)
+
+    @property
+    def seconds_to_spare(self) -> float:
+        if not self._in_flight:
+            return 0.0
+        return self._time.to_spare(self._clock() - self._began(self._in_flight[0]))
 
     def finish(self) -> list[Report]:
         return self._see_all_but(0)
 
+    def _began(self, launched: _Launched) -> float:
+        """A step begins when the one before it is over."""
+        return max(launched.at, self._seen_at)
+
     def _may_run_ahead(self, lanes: Sequence[Lane]) -> bool:
         return self._runner.runs_ahead and not any(lane.needs_the_last_token for lane in lanes)
 
-    def _launch(self, lanes: Sequence[Lane]) -> None:
+    def _launch(self, lanes: Sequence[Lane], borrowed: bool) -> None:
         """A step over no lanes is there to say who has left."""
-        at = time.perf_counter()
+        at = self._clock()
         step = self._runner.launch(lanes) if lanes else StepDone([])
         self._decoder.launched(lanes)
-        self._in_flight.append(_Launched(step, at))
+        self._in_flight.append(_Launched(step, at, borrowed))
 
     def _see_all_but(self, count: int) -> list[Report]:
         reports: list[Report] = []
         while len(self._in_flight) > count:
             launched = self._in_flight.popleft()
             drawn = launched.step.tokens()
-            began, self._seen_at = max(launched.at, self._seen_at), time.perf_counter()
-            reports.append(self._decoder.report(drawn, self._seen_at - began))
+            began, self._seen_at = self._began(launched), self._clock()
+            seconds = self._seen_at - began
+            if not isinstance(launched.step, StepDone):
+                self._time.learn(seconds)
+            reports.append(self._decoder.report(drawn, seconds, seconds if launched.borrowed else 0.0))
         return reports
 
 
 class ColocatedSteps:
-    """Both phases: a step packs prefill chunks and all decode lanes together; without chunks it is one of decode."""
+    """Both phases: a step packs prefill chunks and all decode lanes together; without chunks it is one of decode.
+
+    There is nobody to borrow from.
+    """
+
+    can_borrow = False
+
+    @property
+    def seconds_to_spare(self) -> float:
+        return 0.0 if self._prefiller.has_work else self._decoding.seconds_to_spare
 
     def __init__(self, prefiller: Prefiller, decoder: Decoder, runner: ModelRunner, decode_runner: DecodeRunner):
         self._prefiller = prefiller
@@ -129,7 +201,7 @@ class ColocatedSteps:
         else:
             self._decoder.apply(order)
 
-    def turn(self) -> list[Report]:
+    def turn(self, borrowed: bool = False) -> list[Report]:
         if not self._prefiller.has_work:
             return self._decoding.turn()
         reports = self._decoding.finish()

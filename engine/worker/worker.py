@@ -6,52 +6,122 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine.device.device import Device, Partition
-from engine.wire.to_scheduler import Drained
-from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
+from engine.garbage import Garbage
+from engine.wire.to_scheduler import Drained, SharesPrepared, ShareTaken
+from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
 from engine.worker.order_socket import Order, OrderSocket
+from engine.worker.other_phase import OtherPhase
+from engine.worker.parts import Parts
+from engine.worker.preparation import Preparation
 from engine.worker.steps import Report, Steps
 
 
 class Worker:
-    """One phase, or in a colocated group both: `steps` knows which."""
+    """One phase, or in a colocated group both: `steps` knows which.
 
-    def __init__(self, epoch: int, steps: Steps, partition: Partition, device: Device, orders: OrderSocket):
+    `other` is the phase that it borrows from while that one is idle, None where it never does.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        steps: Steps,
+        parts: Parts,
+        device: Device,
+        orders: OrderSocket,
+        other: OtherPhase | None,
+        preparation: Preparation,
+    ):
         self._epoch = epoch
         self._steps = steps
-        self._partition = partition
+        self._parts = parts
         self._device = device
         self._orders = orders
+        self._other = other
+        self._preparation = preparation
         self._draining = False
         self._owed_seconds = 0.0
 
     def run(self) -> None:
         """Step until told to drain; then nothing of this worker is in flight, and the scheduler knows."""
+        garbage = Garbage()
         while not self._draining:
-            self._apply(self._orders.receive(wait=not self._steps.has_work))
+            is_at_rest = self._has_nothing_to_do()
+            garbage.may_be_collected(is_at_rest)
+            self._apply(self._orders.receive(wait=is_at_rest))
+            self._apply(self._orders.rest(self._steps.seconds_to_spare))
             if self._steps.has_work and not self._draining:
-                self._compute(self._steps.turn)
-                self._rest()
-        self._compute(self._steps.finish)
+                self._step()
+        self._finish()
         self._device.synchronize()
         self._orders.send(Drained(self._epoch))
+
+    def order_drain(self) -> None:
+        """What the scheduler orders otherwise; to be called from a signal's handler."""
+        self._orders.order_drain()
+
+    # ── between steps ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _has_nothing_to_do(self) -> bool:
+        """True if it is to wait for an order; before that it prepares, a piece between two looks at its orders."""
+        if self._steps.has_work:
+            return False
+        self._tell_other(is_busy=False)
+        if self._preparation.is_over:
+            return True
+        if self._preparation.advance() and self._parts.prepared is not None:
+            self._orders.send(SharesPrepared(self._epoch, self._parts.prepared))
+        return False
 
     def _apply(self, orders: Sequence[Order]) -> None:
         for order in orders:
             match order:
                 case Drain():
                     self._draining = True
+                case TakeShare() if order.epoch == self._epoch:
+                    self._take_share(order)
                 case PrefillOrder() | DecodeOrder() if order.epoch == self._epoch:
                     self._steps.apply(order)
 
-    def _compute(self, work: Callable[[], list[Report]]) -> None:
-        with self._partition.step():
+    def _take_share(self, order: TakeShare) -> None:
+        """At the step boundary: nothing is in flight in the part that is left."""
+        self._finish()
+        self._parts.take(order.percentage)
+        self._owed_seconds = 0.0
+        self._orders.send(ShareTaken(self._epoch, order.sequence, order.percentage, self._parts.in_force.sm_count))
+
+    # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _step(self) -> None:
+        borrows = self._borrows()
+        partition = self._parts.whole if borrows else self._parts.in_force
+        self._compute(partition, lambda: self._steps.turn(borrows))
+        self._rest(partition.rest_seconds)
+
+    def _borrows(self) -> bool:
+        """Whether the next step has the whole device. This phase tells that it is busy before it asks of the other."""
+        self._tell_other(is_busy=True)
+        if self._other is None or not self._parts.can_borrow:
+            return False
+        return self._other.is_idle and self._steps.can_borrow
+
+    def _tell_other(self, is_busy: bool) -> None:
+        if self._other is not None:
+            self._other.tell(is_busy)
+
+    def _finish(self) -> None:
+        self._compute(self._parts.in_force, self._steps.finish)
+
+    def _compute(self, partition: Partition, work: Callable[[], list[Report]]) -> None:
+        with self._parts.step(partition):
             reports = work()
         for report in reports:
             self._orders.send(report)
 
-    def _rest(self) -> None:
+    def _rest(self, seconds: float) -> None:
         """Wait out the other phase's share; a wait that came out long is taken off the next."""
-        self._owed_seconds += self._partition.rest_seconds
+        self._owed_seconds += seconds
         started = time.monotonic()
-        self._apply(self._orders.rest(self._owed_seconds))
+        orders = self._orders.rest(self._owed_seconds)
         self._owed_seconds -= time.monotonic() - started
+        self._apply(orders)

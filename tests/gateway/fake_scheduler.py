@@ -18,7 +18,7 @@ from engine.request import Request
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
 from engine.wire.codec import PROTOCOL_VERSION, Message
 from engine.wire.to_gateway import TO_GATEWAY, Accepted, Failed, Refused, Tokens
-from engine.wire.to_scheduler import FROM_GATEWAY, Cancel, GatewayHello, Submit, Token
+from engine.wire.to_scheduler import FROM_GATEWAY, Cancel, GatewayHello, Resume, Submit, Token
 
 READY = LoadSnapshot(
     ready=True, free_pages=75, total_pages=100, queue_limit=8, max_model_len=256, pool_tokens=200, running=1
@@ -165,8 +165,11 @@ class FakeScheduler:
                 next_step = time.monotonic() + self._step_seconds
                 self._step()
 
-    def _receive(self, peer: bytes, message: GatewayHello | Submit | Cancel) -> None:
+    def _receive(self, peer: bytes, message: GatewayHello | Submit | Resume | Cancel) -> None:
         match message:
+            case Resume(request):
+                have = len(request.emitted_ids)
+                self._live[request.request_id] = _Live(peer, request, self.script(request), self.likely, have)
             case Submit(request):
                 refusal = self.refusal(request)
                 if refusal is None:

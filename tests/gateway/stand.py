@@ -71,8 +71,8 @@ class Server(uvicorn.Server):
 class Stand:
     """One gateway, its fake scheduler, and a client with a valid key."""
 
-    def __init__(self, model_path: Path, load: LoadSnapshot = READY):
-        self.ports = make_ports(model_path)
+    def __init__(self, model_path: Path, load: LoadSnapshot = READY, **settings: Any):
+        self.ports = make_ports(model_path, **settings)
         self.tokenizer = Tokenizer.from_file(str(model_path / "tokenizer.json"))
         self.scheduler = FakeScheduler(self.ports, load)
         self._server = Server(self.ports)

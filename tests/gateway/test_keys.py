@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.api_keys import ValidKey, parse_snapshot
 from engine.errors import Unauthorized
 from engine.gateway.keys import Keys
 
@@ -43,6 +44,22 @@ def test_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert keys.check("Bearer two")
     with pytest.raises(Unauthorized):
         keys.check("Bearer one")
-    path.unlink()
+
+
+@pytest.mark.parametrize("content", [None, "no key file", f"{'a' * 64} number=x", f"{'a' * 64} colour=1", "a" * 63])
+def test_the_last_good_file_holds(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "keys"
+    path.write_text(sha256("one"))
+    keys = Keys(path)
+    assert keys.check("Bearer one")
+    path.unlink() if content is None else path.write_text(content)
+    assert keys.check("Bearer one")
+    path.write_text(sha256("two"))
+    assert keys.check("Bearer two")
     with pytest.raises(Unauthorized):
-        keys.check("Bearer two")
+        keys.check("Bearer one")
+
+
+def test_a_line_says_of_a_key_what_was_written() -> None:
+    for key in (ValidKey("a" * 64), ValidKey("0" * 64, 7, 1.7e9 + 0.1, 60)):
+        assert parse_snapshot(f"{key.line}\n") == [key]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.wire.to_scheduler import GatewayHello, Submit
+from engine.wire.to_scheduler import GatewayHello, Resume, Submit
 from tests.gateway.fake_scheduler import FakeScheduler
-from tests.gateway.stand import KEY, MODEL, Stand, live_events
+from tests.gateway.stand import KEY, MODEL, Stand, live_events, streamed_text
 
 
 def ask(stand: Stand, *, stream: bool) -> socket.socket:
@@ -44,9 +44,32 @@ def test_a_client_that_stays_is_not_cancelled(stand: Stand) -> None:
     stand.scheduler.expect_cancel(requests[1])
 
 
-def test_an_engine_that_goes_away_and_comes_back(model_path: Path) -> None:
+def test_an_engine_that_goes_away_and_comes_back_is_a_pause(model_path: Path) -> None:
     with Stand(model_path) as stand:
-        stand.says("Hello world")
+        stand.says_bytes("Hello world")
+        stand.scheduler.is_held = True
+        body = {"model": MODEL, "prompt": "Hi", "stream": True, "max_tokens": 50}
+        with stand.client.stream("POST", "/v1/completions", json=body) as response, ask(stand, stream=False) as waiting:
+            for _ in range(2):
+                stand.scheduler.expect(Submit)
+            stand.scheduler.step()
+            chunks = live_events(response)
+            first = next(chunks)
+            stand.scheduler.stop()
+            assert stand.client.get("/health").status_code == 503  # though the table it left behind says ready
+            assert stand.complete().status_code == 503
+            stand.scheduler = FakeScheduler(stand.ports)
+            stand.says_bytes("Hello world")
+            again = [stand.scheduler.expect(Resume).request for _ in range(2)]
+            assert [len(request.emitted_ids) for request in again] == [1, 1]
+            assert streamed_text([first, *chunks]) == "Hello world"
+            assert b"Hello world" in waiting.recv(65536)
+        assert stand.client.get("/health").status_code == 200
+        assert stand.complete().json()["choices"][0]["text"] == "Hello world"
+
+
+def test_an_engine_that_does_not_come_back_ends_the_answer_with_an_error(model_path: Path) -> None:
+    with Stand(model_path, engine_patience_seconds=0.0) as stand:
         stand.scheduler.is_held = True
         body = {"model": MODEL, "prompt": "Hi", "stream": True}
         with stand.client.stream("POST", "/v1/completions", json=body) as response, ask(stand, stream=False) as waiting:
@@ -56,16 +79,11 @@ def test_an_engine_that_goes_away_and_comes_back(model_path: Path) -> None:
             chunks = live_events(response)
             assert next(chunks)["choices"][0]["text"]
             stand.scheduler.stop()
-            rest = list(chunks)
-            assert [event["error"]["code"] for event in rest] == ["overloaded"]
-            assert waiting.recv(65536).startswith(b"HTTP/1.1 503 ")
-        assert stand.client.get("/health").status_code == 503  # though the table it left behind says ready
-        assert stand.complete().status_code == 503
+            assert [event["error"]["code"] for event in chunks] == ["overloaded"]
+            answer = waiting.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 503 ") and b"retry-after" in answer.lower()
         stand.scheduler = FakeScheduler(stand.ports)
         stand.scheduler.expect(GatewayHello)
-        stand.says("Here again")
-        assert stand.client.get("/health").status_code == 200  # the hello is the last the gateway does before that
-        assert stand.complete().json()["choices"][0]["text"] == "Here again"
 
 
 def test_a_scheduler_of_another_version(stand: Stand) -> None:

@@ -35,6 +35,8 @@ LOADED = msgspec.structs.replace(
     decode_steps=1 << 40,
     prefill_seconds=1.5,
     decode_seconds=2.5,
+    prefill_borrowed_seconds=0.5,
+    decode_borrowed_seconds=1.25,
 )
 MOST_REQUESTS = 300
 
@@ -112,6 +114,7 @@ def test_what_the_engine_does(tmp_path: Path, model_path: Path) -> None:
     assert [seen["semi_pd_split_in_force_sms", phase] for phase in ("prefill", "decode")] == [[104], [28]]
     assert [seen["semi_pd_steps_total", phase] for phase in ("prefill", "decode")] == [[7], [1 << 40]]
     assert [seen["semi_pd_step_seconds_total", phase] for phase in ("prefill", "decode")] == [[1.5], [2.5]]
+    assert [seen["semi_pd_borrowed_seconds_total", phase] for phase in ("prefill", "decode")] == [[0.5], [1.25]]
 
 
 def test_how_the_cache_is_made(tmp_path: Path, model_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from engine.config import PortArgs
 from engine.scheduler.load_table import LoadSnapshot
 from engine.wire.to_gateway import Accepted, Refused
-from engine.wire.to_scheduler import Cancel, GatewayHello, Submit
+from engine.wire.to_scheduler import Cancel, GatewayHello, Resume, Submit
 from tests.gateway.fake_scheduler import READY, FakeScheduler, _Live
 from tests.gateway.running_gateway import PATIENCE_SECONDS, RunningGateway, running_gateway
 from tests.gateway.stand import MODEL
@@ -34,7 +34,7 @@ class LimitedScheduler(FakeScheduler):
         self.submitted = 0
         super().__init__(ports, load, step_seconds)
 
-    def _receive(self, peer: bytes, message: GatewayHello | Submit | Cancel) -> None:
+    def _receive(self, peer: bytes, message: GatewayHello | Submit | Resume | Cancel) -> None:
         match message:
             case Submit(request):
                 self.submitted += 1
@@ -45,7 +45,7 @@ class LimitedScheduler(FakeScheduler):
                     self._send(peer, Accepted(request.request_id))
             case Cancel(request_id):
                 self._live.pop(request_id, None)
-            case GatewayHello():
+            case GatewayHello() | Resume():
                 self._received.put(message)
         self._promote()
 

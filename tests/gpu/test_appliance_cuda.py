@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,9 +51,29 @@ def test_weights_and_kv_are_on_the_gpu_once(appliance: Appliance) -> None:
     assert KV_BYTES / 2**20 < used < 1.5 * KV_BYTES / 2**20, f"{used} MiB are in use"
 
 
+def test_a_neighbouring_split_is_taken_in_place_under_load(appliance: Appliance) -> None:
+    """It is prepared while nobody asks anything; one that is not takes a new group."""
+    while not all({40, 60} <= set(worker["prepared"]) for worker in active_workers(appliance)):
+        pass
+    before = {worker["pid"] for worker in active_workers(appliance)}
+    reached = rotate_under_load(appliance, [60, 50, 40, 50])
+    assert all("in place" in sentence for sentence in reached)
+    assert {worker["pid"] for worker in active_workers(appliance)} == before
+    assert sum(worker["sm_count"] for worker in active_workers(appliance)) == sm_count()
+    (far,) = rotate_under_load(appliance, [20])
+    assert "with a new group" in far
+    assert not before & {worker["pid"] for worker in active_workers(appliance)}
+
+
 def test_a_rotation_under_load_loses_no_token(appliance: Appliance) -> None:
     """Both processes are replaced, in the other slot, under the other MPS daemon."""
+    assert all("new group" in sentence for sentence in rotate_under_load(appliance, [30, 50], "--new-group"))
+
+
+def rotate_under_load(appliance: Appliance, shares: Sequence[int], *options: str) -> list[str]:
+    """What is said of the move to each of prefill's shares, while four clients get all the tokens they ask for."""
     is_over = False
+    sentences = []
 
     def keep_asking() -> int:
         answers = 0
@@ -65,8 +87,8 @@ def test_a_rotation_under_load_loses_no_token(appliance: Appliance) -> None:
     with ThreadPoolExecutor(4) as clients:
         asking = [clients.submit(keep_asking) for _ in range(4)]
         try:
-            for prefill in ("30", "50"):
-                command = ["rotate", "--prefill", prefill, "--decode", str(100 - int(prefill))]
+            for prefill in shares:
+                command = ["rotate", "--prefill", str(prefill), "--decode", str(100 - prefill), *options]
                 done = subprocess.run(
                     [sys.executable, "-m", "appliance", *command],
                     env=appliance.serve.environment,
@@ -74,10 +96,16 @@ def test_a_rotation_under_load_loses_no_token(appliance: Appliance) -> None:
                     text=True,
                 )
                 assert done.returncode == 0, done.stdout + done.stderr
+                sentences.append(done.stdout)
         finally:
             is_over = True
         assert all(client.result() for client in asking)
     assert appliance.pages_in_use == 0
+    return sentences
+
+
+def active_workers(appliance: Appliance) -> list[dict[str, Any]]:
+    return [worker for worker in appliance.status["scheduler"]["workers"] if worker["is_active"]]
 
 
 def test_it_serves_colocated(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
@@ -231,3 +231,15 @@ def test_a_gpu_is_found_by_its_uuid(device: CudaDevice) -> None:
     assert open_device("cuda", f"GPU-{uuid}").torch_device == device.torch_device
     with pytest.raises(CannotStart, match=str(uuid)):
         open_device("cuda", "GPU-ffffffff")
+
+
+def test_products_made_for_a_part_are_right_and_the_whole_chips_own_are_back_afterwards(
+    factors: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    device = cast("CudaDevice", open_device("cuda", "0", fits_products=True))
+    whole = device.partition(Phase.PREFILL, WHOLE, Splitter.GREEN)
+    part = device.partition(Phase.PREFILL, SMAllocation(67, 100), Splitter.GREEN)
+    before = product(whole, factors)
+    exact = factors[0].double() @ factors[1].double()
+    assert torch.allclose(product(part, factors).double(), exact, rtol=1e-2, atol=1.0)
+    assert torch.equal(product(whole, factors), before)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kernels.work_list import SPARE_BLOCKS, TILE_TOKENS, WorkList
+from engine.kernels.work_list import FIXED_PIECES, SPARE_BLOCKS, TILE_TOKENS, WorkList
 
 TABLE_PAGES = 64
 
@@ -72,3 +72,27 @@ def test_each_array_begins_on_16_bytes_and_none_overlap() -> None:
     assert all(part.start % 4 == 0 for part in parts)
     assert all(one.stop <= other.start for one, other in pairwise(parts))
     assert parts[-1].stop <= work.size
+
+
+LONGEST = TABLE_PAGES * 16 - 1
+
+
+def fixed_pieces(positions: list[int]) -> list[list[int]]:
+    """With a fixed division, the pieces each lane is read in; rows of nobody are one token long."""
+    rows = [*positions, *[0] * (40 - len(positions))]
+    work = WorkList(len(rows), 8, 16, TABLE_PAGES, is_fixed=True)
+    numbers = filled(work, rows)
+    ends = numbers[work.piece_indptr]
+    assert ends[-1] <= work.pieces
+    return [numbers[work.piece_index][start:end].tolist() for start, end in pairwise(ends)]
+
+
+@given(mine=st.integers(0, LONGEST), others=st.lists(st.integers(0, LONGEST), max_size=39), data=st.data())
+def test_a_fixed_division_goes_by_a_lanes_own_length(mine: int, others: list[int], data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(others)))
+    assert fixed_pieces([*others[:at], mine, *others[at:]])[at] == fixed_pieces([mine])[0]
+
+
+def test_a_fixed_division_bounds_the_pieces_of_the_longest_lane() -> None:
+    assert fixed_pieces([LONGEST])[0] == list(range(FIXED_PIECES))
+    assert fixed_pieces([100, *[LONGEST] * 39])[0] == [0]

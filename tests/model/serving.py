@@ -42,7 +42,15 @@ class Sequence:
 class Server:
     """A runner over a KV pool whose pages are handed out in random order."""
 
-    def __init__(self, path: Path, page_size: int, num_pages: int = 200, seed: int = 0, dtype: str = "float32"):
+    def __init__(
+        self,
+        path: Path,
+        page_size: int,
+        num_pages: int = 200,
+        seed: int = 0,
+        dtype: str = "float32",
+        is_deterministic: bool = False,
+    ):
         self.config = ModelConfig.load(path)
         layout = layout_of(self.config)
         packed = pack(layout, dtype)
@@ -61,7 +69,13 @@ class Server:
         element = weights["embed"].dtype
         self.kv_region = torch.full((self.kv.nbytes // element.itemsize,), 1e4, dtype=element).view(torch.uint8)
         self.runner: ModelRunner = build_runner(
-            self.config, weights, self.kv_region, self.kv, "cpu", torch.device("cpu")
+            self.config,
+            weights,
+            self.kv_region,
+            self.kv,
+            "cpu",
+            torch.device("cpu"),
+            is_deterministic=is_deterministic,
         )
         self._free_pages = list(range(1, num_pages))
         random.Random(seed).shuffle(self._free_pages)

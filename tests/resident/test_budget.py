@@ -15,6 +15,7 @@ from engine.resident.budget import (
     GROUPS,
     Demand,
     Supply,
+    group_budget,
     kv_pages,
 )
 
@@ -48,6 +49,18 @@ def test_a_gpu_gives_what_weights_and_two_groups_leave_of_its_share() -> None:
     usable, weights = 141 * GIB, 16 * GIB
     left = int(usable * 0.9) - weights - GROUPS * GROUP_BUDGET_BYTES
     assert kv_pages(DEMAND, cuda(usable, weights), None) == left // DEMAND.page_bytes
+
+
+def test_a_gpu_leaves_each_group_what_the_user_says() -> None:
+    supply = Supply("cuda", 141 * GIB, 16 * GIB, gpu_memory_fraction=0.9, group_bytes=GIB)
+    assert kv_pages(DEMAND, supply, None) == (int(141 * GIB * 0.9) - 16 * GIB - 2 * GIB) // DEMAND.page_bytes
+
+
+@pytest.mark.parametrize(("device", "asked", "given"), [("cuda", None, 4 * GIB), ("cuda", 5, 5), ("cpu", None, None)])
+def test_a_group_is_given_what_was_asked_for_or_a_default_on_a_gpu(
+    device, asked: int | None, given: int | None
+) -> None:
+    assert group_budget(device, asked) == given
 
 
 @pytest.mark.parametrize("supply", [cpu(10 * GIB, GIB), cuda(100 * GIB, GIB)])

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.attention import Attention, Closed
 from appliance.rotation import ProcessRotationManager, SMAllocation
+from appliance.rotation.history import Way
 from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart
 from tests.system.appliance import unused_port
@@ -32,10 +33,15 @@ def group_pids(manager: ProcessRotationManager) -> set[int]:
     return {pid for group in manager.status["groups"] for pid in group["pids"]}
 
 
+def active_pids(manager: ProcessRotationManager) -> set[int]:
+    return {pid for group in manager.status["groups"] if group["stage"] == "active" for pid in group["pids"]}
+
+
 def test_whoever_waits_for_a_rotation_hears_of_the_end(manager: ProcessRotationManager) -> None:
     below = psutil.Process().children(recursive=True)
     with ThreadPoolExecutor(2) as callers:
-        waiting = [callers.submit(manager.rotate, SMAllocation(share, 100 - share)) for share in (60, 70)]
+        splits = [SMAllocation(share, 100 - share) for share in (60, 70)]
+        waiting = [callers.submit(manager.rotate, split, new_group=True) for split in splits]
         manager.kill()
         problems = {future.result(30).problem for future in waiting}
     assert problems == {"The appliance stops."}
@@ -47,7 +53,7 @@ def test_whoever_waits_for_a_rotation_hears_of_the_end(manager: ProcessRotationM
 def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(manager: ProcessRotationManager) -> None:
     active = group_pids(manager)
     with ThreadPoolExecutor(1) as callers:
-        waiting = callers.submit(manager.rotate, SMAllocation(60, 40))
+        waiting = callers.submit(manager.rotate, SMAllocation(60, 40), new_group=True)
         while not (coming := group_pids(manager) - active):
             pass
         os.kill(coming.pop(), signal.SIGKILL)
@@ -55,7 +61,43 @@ def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(manager: 
     assert record.problem
     assert manager.allocation_in_force == SMAllocation(50, 50)
     assert active <= group_pids(manager)
-    assert manager.request_sm_reallocation(SMAllocation(60, 40)), "and the next rotation is made"
+    assert manager.request_sm_reallocation(SMAllocation(60, 40), new_group=True), "and the next rotation is made"
+
+
+def test_a_split_is_taken_in_place_and_the_record_says_so(manager: ProcessRotationManager) -> None:
+    before = group_pids(manager)
+    for split in (SMAllocation(60, 40), SMAllocation(80, 100), SMAllocation(30, 70)):
+        record = manager.rotate(split, reason="a try")
+        assert record.way is Way.IN_PLACE and record.epoch == 1 and not record.problem
+        assert record.sentence.endswith(" s, in place.")
+        status = manager.status
+        assert (status["split_in_force"], status["split_reached"]) == (str(split), "in place")
+        shares = {tuple(worker["phases"]): worker["share_percentage"] for worker in status["scheduler"]["workers"]}
+        assert shares == {("prefill",): split.prefill_percentage, ("decode",): split.decode_percentage}
+    assert group_pids(manager) == before
+    renewed = manager.rotate(SMAllocation(30, 70), new_group=True)
+    assert renewed.way is Way.NEW_GROUP and renewed.epoch == 2
+    assert not before & active_pids(manager)
+    assert manager.status["split_reached"] == "with a new group"
+
+
+def test_a_takeover_comes_back_at_the_split_taken_in_place(manager: ProcessRotationManager) -> None:
+    assert manager.request_sm_reallocation(SMAllocation(20, 80))
+    before = active_pids(manager)
+    os.kill(next(iter(before)), signal.SIGKILL)
+    while not (now := active_pids(manager)) or now & before:
+        pass
+    assert manager.allocation_in_force == SMAllocation(20, 80)
+    workers = [worker for worker in manager.status["scheduler"]["workers"] if worker["is_active"]]
+    assert {worker["share_percentage"] for worker in workers} == {20, 80}
+
+
+def test_without_in_place_every_split_takes_a_new_group() -> None:
+    settings = ServerArgs(device="cpu", port=unused_port(), in_place=False)
+    with ProcessRotationManager(settings, PortArgs.init_new(settings), SMAllocation(50, 50), endpoint=False) as manager:
+        assert [worker["prepared"] for worker in manager.status["scheduler"]["workers"]] == [(50,), (50,)]
+        record = manager.rotate(SMAllocation(60, 40))
+        assert record.way is Way.NEW_GROUP and record.not_in_place == ""
 
 
 def test_a_model_that_cannot_be_served_is_one_sentence_and_leaves_nothing(tmp_path) -> None:

@@ -6,12 +6,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from appliance.rotation.table import (
-    MAX_TAKEOVERS,
+from appliance.rotation.events import (
     Action,
     Activate,
     Activated,
     Asked,
+    Change,
+    Changed,
     Event,
     Finish,
     Form,
@@ -23,12 +24,11 @@ from appliance.rotation.table import (
     Lost,
     Ready,
     Retire,
-    Stage,
-    State,
     Stopping,
     TimedOut,
-    step,
 )
+from appliance.rotation.state import Stage, State
+from appliance.rotation.table import MAX_TAKEOVERS, step
 from engine.allocation import SMAllocation
 
 FIRST, SECOND = SMAllocation(70, 30), SMAllocation(40, 60)
@@ -131,6 +131,57 @@ def test_stopping_ends_a_rotation_with_a_sentence() -> None:
     assert table.happen(Lost(1, "It died.")) == [Kill(1, "a")]
 
 
+def test_a_split_is_taken_in_place_by_the_group_that_serves() -> None:
+    table = serving()
+    assert table.happen(Asked(SECOND, new_group=False)) == [Change(1, 1, SECOND)]
+    assert not table.state.can_rotate, "one thing at a time"
+    assert table.state.in_force == FIRST, "it is not there yet"
+    assert table.happen(Changed(1, 1)) == [Finish(1)]
+    assert table.state.in_force == SECOND
+    assert table.state.active is not None and table.state.active.allocation == SECOND
+    assert table.state.can_rotate
+
+
+def test_what_cannot_be_taken_in_place_is_rotated_to() -> None:
+    table = serving()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(Changed(1, 1, "It is not prepared.")) == [Form(2, "b", SECOND)]
+    assert table.state.rotating_to == 2
+    table.happen(Ready(2), Activated(2))
+    assert table.actions[-1] == Finish(2)
+    assert table.state.in_force == SECOND
+
+
+def test_without_a_group_that_serves_there_is_nothing_to_change() -> None:
+    table = Table()
+    assert table.happen(Asked(FIRST, new_group=False)) == [Form(1, "a", FIRST)]
+
+
+def test_an_answer_to_another_change_changes_nothing() -> None:
+    table = serving()
+    table.happen(Asked(SECOND, new_group=False), Changed(1, 1), Asked(FIRST, new_group=False))
+    for late in (Changed(1, 1), Changed(1, 1, "It took too long."), Changed(2, 2)):
+        assert table.happen(late) == []
+    assert table.happen(Changed(1, 2)) == [Finish(1)]
+    assert table.happen(Changed(1, 2, "It took too long.")) == []
+    assert table.state.in_force == FIRST
+
+
+def test_a_group_lost_while_it_changes_is_replaced_at_the_split_in_force() -> None:
+    table = serving()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(Lost(1, "It died.")) == [Finish(1, "It died."), Kill(1, "a"), Form(2, "b", FIRST)]
+    assert table.happen(Changed(1, 1)) == []
+    assert table.state.in_force == FIRST
+
+
+def test_stopping_ends_a_change_with_a_sentence() -> None:
+    table = serving()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(Stopping()) == [Finish(1, "The appliance stops.")]
+    assert table.happen(Changed(1, 1)) == []
+
+
 class AnyInterruption(RuleBasedStateMachine):
     """Events in any order, as processes that may die at any time would cause them."""
 
@@ -145,10 +196,24 @@ class AnyInterruption(RuleBasedStateMachine):
         self.gave_up = self.gave_up or any(isinstance(action, GiveUp) for action in actions)
 
     @precondition(lambda self: self.table.state.can_rotate)
-    @rule(share=st.integers(1, 99))
-    def ask(self, share: int) -> None:
+    @rule(share=st.integers(1, 99), new_group=st.booleans())
+    def ask(self, share: int, new_group: bool) -> None:
         self.asked += 1
-        self.happen(Asked(SMAllocation(share, 100 - share)))
+        self.happen(Asked(SMAllocation(share, 100 - share), new_group))
+
+    @rule(late=st.integers(0, 2), problem=st.sampled_from(["", "no"]))
+    def a_change_is_answered(self, late: int, problem: str) -> None:
+        """Also one that was answered before, or whose group serves no more."""
+        if self.table.state.latest_epoch:
+            number = self.table.state.changes - late
+            self.happen(Changed(self.table.state.latest_epoch - late, number, problem))
+
+    @precondition(lambda self: self.table.state.changing_to is not None)
+    @rule(problem=st.sampled_from(["", "no"]))
+    def the_change_is_answered(self, problem: str) -> None:
+        active = self.table.state.active
+        assert active is not None
+        self.happen(Changed(active.epoch, self.table.state.changes, problem))
 
     @precondition(lambda self: self.table.state.groups)
     @rule(data=st.data())
@@ -173,8 +238,13 @@ class AnyInterruption(RuleBasedStateMachine):
     @invariant()
     def every_rotation_is_answered_once(self) -> None:
         answers = [action.epoch for action in self.table.actions if isinstance(action, Finish)]
-        assert len(answers) == len(set(answers))
-        assert len(answers) == self.asked - (self.table.state.rotating_to is not None)
+        state = self.table.state
+        assert len(answers) == self.asked - (state.rotating_to is not None) - (state.changing_to is not None)
+
+    @invariant()
+    def the_split_in_force_is_that_of_the_group_that_serves(self) -> None:
+        active = self.table.state.active
+        assert active is None or active.allocation == self.table.state.in_force
 
     @invariant()
     def somebody_serves_or_is_about_to(self) -> None:

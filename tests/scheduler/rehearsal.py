@@ -21,8 +21,8 @@ from engine.storage.ledger import Ledger
 from engine.wire.codec import Message
 from engine.wire.to_controller import GroupIdle
 from engine.wire.to_gateway import Accepted, Refused, Tokens
-from engine.wire.to_scheduler import DecodeReport, Drained, PrefillReport, WorkerReady
-from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
+from engine.wire.to_scheduler import DecodeReport, Drained, PrefillReport, ShareTaken, WorkerReady
+from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
 from engine.worker.decoder import Decoder
 from engine.worker.prefiller import Prefiller
 
@@ -91,6 +91,8 @@ class RehearsedWorker:
                     self._phases[Phase.PREFILL].apply(order)  # type: ignore[arg-type]
                 case DecodeOrder() as order:
                     self._phases[Phase.DECODE].apply(order)  # type: ignore[arg-type]
+                case TakeShare(epoch, sequence, share):
+                    return [ShareTaken(epoch, sequence, share, sm_count=share)]
                 case Drain():
                     self.is_drained = True
                     return [Drained(self.ready.epoch)]
@@ -105,6 +107,7 @@ class Rehearsal:
     """Everything between the gateways and the KV cache, moved by hand."""
 
     worker_type = RehearsedWorker
+    model_type = HashModel
 
     def __init__(
         self,
@@ -126,7 +129,7 @@ class Rehearsal:
             "grant_ahead_tokens": page_size,
         } | limits
         self.scheduler = Scheduler(Limits(**bounds), self.allocator)
-        self.model = HashModel(pages + 1, page_size)
+        self.model = self.model_type(pages + 1, page_size)
         self.workers: dict[bytes, RehearsedWorker] = {}
         self.requests: dict[int, Request] = {}
         self.outputs: dict[int, list[int]] = {}
@@ -143,7 +146,9 @@ class Rehearsal:
         roles = [tuple(Phase)] if self._colocated else [(phase,) for phase in Phase]
         for phases in roles:
             peer = f"{'+'.join(phases)}-{epoch}".encode()
-            ready = WorkerReady(epoch, "a", phases, pid=1, splitter="none", share_percentage=50, sm_count=0)
+            ready = WorkerReady(
+                epoch, "a", phases, pid=1, splitter="duty", share_percentage=50, sm_count=0, prepared=None
+            )
             self.workers[peer] = self.worker_type(peer, ready, self.model, self.page_size)
             self.scheduler.worker_ready(peer, ready)
 
@@ -195,6 +200,8 @@ class Rehearsal:
                     self.scheduler.prefill_reported(peer, report)
                 case DecodeReport():
                     self.scheduler.decode_reported(peer, report)
+                case ShareTaken():
+                    self.scheduler.share_taken(peer, report)
                 case Drained():
                     self.scheduler.worker_drained(peer)
         self.settle()

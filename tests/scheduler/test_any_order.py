@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from engine.allocation import SMAllocation
+from engine.wire.to_scheduler import ChangeSplit
 from tests.scheduler.rehearsal import CONTROLLER, Rehearsal, undisturbed
 
 
@@ -13,6 +15,7 @@ class AnyOrder(RuleBasedStateMachine):
     """Clients come and go, workers step at their own pace and die, in a pool that is always too small."""
 
     stage_type = Rehearsal
+    expected = staticmethod(undisturbed)
 
     @initialize(pages=st.integers(10, 24), colocated=st.booleans(), depth=st.integers(1, 3), caching=st.booleans())
     def open(self, pages: int, colocated: bool, depth: int, caching: bool) -> None:
@@ -25,6 +28,7 @@ class AnyOrder(RuleBasedStateMachine):
         )
         self.cancelled: set[int] = set()
         self.epoch = 1
+        self.changes = 0
         self.stage.scheduler.watch(CONTROLLER)
 
     @rule(
@@ -69,6 +73,14 @@ class AnyOrder(RuleBasedStateMachine):
             self.stage.scheduler.activate(CONTROLLER, data.draw(st.sampled_from(complete)))
             self.stage.settle()
 
+    @rule(epoch=st.integers(1, 3), prefill=st.sampled_from([20, 50, 80]), decode=st.sampled_from([20, 50, 80]))
+    def change_a_split(self, epoch: int, prefill: int, decode: int) -> None:
+        """In place, of a group that may not be there."""
+        self.changes += 1
+        order = ChangeSplit(epoch, self.changes, SMAllocation(prefill, decode))
+        self.stage.scheduler.change_split(CONTROLLER, order)
+        self.stage.settle()
+
     @precondition(lambda self: self.stage.workers)
     @rule(data=st.data())
     def lose_a_worker(self, data: st.DataObject) -> None:
@@ -94,7 +106,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.stage.scheduler.live
         assert self.stage.allocator.free_count == self.stage.allocator.total_pages
         for request_id, output in self.stage.outputs.items():
-            expected = undisturbed(self.stage.requests[request_id])
+            expected = self.expected(self.stage.requests[request_id])
             if request_id in self.cancelled:
                 assert output == expected[: len(output)]
             else:

@@ -10,8 +10,8 @@ from engine.model.lane import Lane
 from engine.model.runner import ModelRunner
 from engine.model.segment import Drawn, Segment
 from engine.wire.codec import Message
-from engine.wire.to_scheduler import Drained
-from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder
+from engine.wire.to_scheduler import Drained, ShareTaken
+from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
 from engine.worker.decoder import Decoder
 from engine.worker.prefiller import Prefiller
 from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
@@ -65,6 +65,8 @@ class AheadWorker(RehearsedWorker):
             match self.orders.popleft():
                 case PrefillOrder() | DecodeOrder() as order:
                     self.steps.apply(order)
+                case TakeShare(epoch, sequence, share):
+                    return [*self.steps.finish(), ShareTaken(epoch, sequence, share, sm_count=share)]
                 case Drain():
                     self.is_drained = True
                     return [*self.steps.finish(), Drained(self.ready.epoch)]

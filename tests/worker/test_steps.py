@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from engine.model.lane import Lane
 from engine.model.segment import Drawn
 from engine.request import FinishReason, SamplingParams
 from engine.wire.to_scheduler import DecodeReport
 from engine.wire.to_worker import DecodeOrder, Grant, Join
 from engine.worker.decoder import Decoder
+from engine.worker.step_time import LAUNCH_SECONDS
 from engine.worker.steps import DecodeSteps
 
 STOP = 7
@@ -157,3 +160,31 @@ def test_finishing_waits_for_what_is_in_flight_and_launches_nothing() -> None:
     assert [token.token_id for token in last.tokens] == [12]
     assert script.log[-1] == "seen 2"
     assert decoding.finish() == []
+
+
+def test_orders_are_waited_for_until_shortly_before_the_step_ends() -> None:
+    now = 100.0
+    script = Script({1: [11, 12, 13, 14]})
+    decoding = DecodeSteps(Decoder(5, PAGE_SIZE), script, clock=lambda: now)
+    decoding.apply(DecodeOrder(5, 1, joins=(join(1),)))
+    assert decoding.seconds_to_spare == 0.0
+    turn(decoding)
+    assert decoding.seconds_to_spare == 0.0, "how long a step takes is not known yet"
+    now += 0.020
+    turn(decoding)
+    assert decoding.seconds_to_spare == pytest.approx(0.020 - LAUNCH_SECONDS)
+    now += 0.015
+    assert decoding.seconds_to_spare == pytest.approx(0.005 - LAUNCH_SECONDS)
+    now += 0.010
+    assert decoding.seconds_to_spare == 0.0
+    turn(decoding)
+    now += 0.010
+    turn(decoding)
+    assert decoding.seconds_to_spare == pytest.approx(0.010 - LAUNCH_SECONDS), "the shortest step counts"
+
+
+def test_without_a_step_in_flight_nothing_is_waited_for() -> None:
+    script = Script({1: [11, 12]}, runs_ahead=False)
+    decoding = steps(script, join(1))
+    turn(decoding)
+    assert decoding.seconds_to_spare == 0.0

@@ -1,0 +1,37 @@
+"""A change of split in place: who may take it, and who goes first. Pure; what was done is read from the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.allocation import SMAllocation
+from engine.scheduler.groups import Worker
+
+
+class SplitChange(NamedTuple):
+    """The group of `epoch` is to compute at `split`; `asked_by` is answered with `sequence`."""
+
+    asked_by: bytes
+    epoch: int
+    sequence: int
+    split: SMAllocation
+
+
+def refusal(workers: Sequence[Worker], split: SMAllocation) -> str:
+    """Why a group of these workers cannot take the split in place, in a sentence; empty if it can."""
+    for worker in workers:
+        share = split.share(worker.phase)
+        if not worker.can_take(share):
+            return f"The {worker.phase} worker (process {worker.ready.pid}) has not prepared a share of {share} %."
+    return ""
+
+
+def next_to_change(workers: Sequence[Worker], split: SMAllocation) -> list[Worker]:
+    """Who is to have another share now: first those whose part shrinks, and only then those who grow into it.
+
+    Empty when all have their share of `split`.
+    """
+    pending = [worker for worker in workers if {worker.share, worker.share_ordered} != {split.share(worker.phase)}]
+    shrinking = [worker for worker in pending if split.share(worker.phase) < worker.share]
+    return shrinking or pending

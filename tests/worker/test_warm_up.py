@@ -1,0 +1,40 @@
+"""What is computed before a worker is ready touches page 0 alone, and reaches the largest step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from engine.config import DEMO_MODEL
+from engine.kernels.build import PAGE_SIZE, layer_of, runner_of
+from engine.model.config import ModelConfig
+from engine.model.segment import Segment
+from engine.worker.warm_up import prompt_of, warm_up
+
+
+@pytest.mark.parametrize(("tokens", "longest", "lengths"), [(5, 8, [5]), (8, 8, [8]), (20, 8, [8, 8, 4])])
+def test_a_large_step_is_made_of_prompts_the_model_can_take(tokens: int, longest: int, lengths: list[int]) -> None:
+    segments = prompt_of(tokens, longest, page_size=4)
+    assert [len(segment.token_ids) for segment in segments] == lengths
+    assert [len(segment.pages) for segment in segments] == [-(-length // 4) for length in lengths]
+    assert {page for segment in segments for page in segment.pages} == {0}
+    assert [segment.sampling is not None for segment in segments] == [False] * (len(lengths) - 1) + [True]
+
+
+def test_only_the_page_of_nobody_is_written_and_the_largest_step_is_computed() -> None:
+    runner = runner_of(layer_of(ModelConfig.load(DEMO_MODEL)), "float32", torch.device("cpu"))
+    computed = list[int]()
+    step = runner.step
+
+    def counted(segments: Sequence[Segment]):
+        computed.append(sum(len(segment.token_ids) for segment in segments))
+        return step(segments)
+
+    runner.step = counted  # type: ignore[method-assign]
+    warm_up(runner, PAGE_SIZE, most_tokens=1500)
+    assert max(computed) == 1500
+    (layer,) = runner.kv_layers
+    assert layer[0].any()
+    assert not layer[1:].any()
