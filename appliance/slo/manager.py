@@ -134,6 +134,17 @@ class SLOAwareResourceManager:
             self._settings = replace(self._settings, target=target)
             self._predictor = replace(self._predictor, target=target)
 
+    def set_pace(self, window_seconds: float, cooldown_seconds: float, min_confidence: float) -> None:
+        """How often, how soon again, and how sure: from the next decision on."""
+        with self._lock:
+            self._settings = replace(self._settings, cooldown_seconds=cooldown_seconds, least_confidence=min_confidence)
+            if window_seconds == self._window.seconds:
+                return
+            self._window = self._window.resized(window_seconds)
+            self._predictor = replace(self._predictor, window_seconds=window_seconds)
+        if self._scheduler is not None:
+            self._scheduler.reschedule_job(JOB, trigger="interval", seconds=window_seconds)
+
     # ── what it does ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def decide(self) -> DecisionRecord | None:

@@ -57,6 +57,14 @@ class Window:
         self._reports: deque[_Reported] = deque()
         self._work: deque[_Counted] = deque()
 
+    def resized(self, seconds: float) -> Window:
+        """The same past, seen over another span; what this one has forgotten stays so."""
+        window = Window(seconds)
+        for record in sorted(self._records.values(), key=lambda record: record.arrived_at):
+            window.observe(record)
+        window._reports, window._work = self._reports, self._work
+        return window
+
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def observe(self, record: RequestRecord) -> None:

@@ -94,6 +94,38 @@ def test_windows_that_contradict_each_other_are_not_believed() -> None:
     assert predictor.confidence(120.0) < 0.7
 
 
+def borrowing(part: float) -> WorkTotals:
+    """Both phases had the whole device for this part of their time."""
+    return WorkTotals(1000, 10.0, 1000, 100, 10.0, 10.0 * part, 10.0 * part)
+
+
+def test_a_window_counts_by_the_part_that_was_not_borrowed() -> None:
+    """What was fast because the other phase was idle says little of the split."""
+    believed = []
+    for part in (0.0, 0.5, 0.9, 1.0):
+        predictor = Predictor(Profile.duty(), TARGET)
+        for number in range(4):
+            seen = window(30.0 * number, 250.0, 20.0, work=borrowing(part))
+            predictor = predictor.learned(seen, Speeds(0.5, 0.5))
+        believed.append(predictor.confidence(90.0))
+    assert believed == sorted(believed, reverse=True) and len(set(believed)) == len(believed)
+    assert believed[-1] == 0.0
+
+
+def test_borrowed_windows_hardly_move_the_curve() -> None:
+    predictor = taught(100.0, 50.0, 10.0, 0.0, [0.5, 0.5, 0.5])
+    seen = window(90.0, 100.0, 8.0, work=borrowing(0.97))
+    curve = predictor.learned(seen, Speeds(0.5, 0.5)).fit_ttft(90.0).line
+    assert curve.at(2.0) == pytest.approx(250.0, rel=0.1)
+
+
+def test_borrowed_steps_are_steps_of_the_whole_chip() -> None:
+    work = WorkTotals(prefill_tokens=30_000, prefill_seconds=10.0, prefill_borrowed_seconds=4.0)
+    seen = window(0.0, 100.0, 20.0, Load(1000.0, 0.0), work=work)
+    capacity = Capacity().learned(seen, Speeds(0.5, 0.5), Profile({}, stretches_steps=True))
+    assert capacity.prefill_rate == pytest.approx(30_000 / 7.0)
+
+
 def test_nothing_seen_is_no_confidence() -> None:
     assert Predictor(Profile.duty(), TARGET).confidence(0.0) == 0.0
 

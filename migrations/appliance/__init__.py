@@ -1,0 +1,1 @@
+"""`appliance.db`. A new revision: `python -m appliance.store.revision "what changes"`."""

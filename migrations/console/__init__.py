@@ -1,0 +1,1 @@
+"""Revisions of `console.db`, each with its way back."""
