@@ -1,0 +1,1 @@
+"""The admin API, `/api/v1`: the powers of the pages, for programs."""

@@ -1,0 +1,33 @@
+"""`semi-pd console`: helps who stands at the machine and cannot get into the console."""
+
+from __future__ import annotations
+
+import typer
+
+from appliance.instance import Instance
+from webui.accounts.setup_token import SetupToken
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The browser console's one-time tokens.")
+
+
+@app.command()
+def token() -> None:
+    """Print the one-time token that claims a new console."""
+    kept = _token()
+    value = kept.value
+    if value is None:
+        typer.echo("This console has been claimed, or was never started. `semi-pd console reset-password` lets you in.")
+        raise typer.Exit(1)
+    typer.echo(value)
+
+
+@app.command()
+def reset_password() -> None:
+    """Print a new one-time token, with which /first-run sets a new password; every session ends then."""
+    typer.echo(_token().renew())
+
+
+def _token() -> SetupToken:
+    directory = Instance.of_user().console_dir
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SetupToken(directory)

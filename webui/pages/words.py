@@ -1,0 +1,40 @@
+"""How values are written on pages: times, sizes, durations."""
+
+from __future__ import annotations
+
+import time
+
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def moment(seconds: float | None) -> str:
+    """A time since the epoch, in this machine's zone."""
+    return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def ago(seconds: float | None) -> str:
+    """How long before now a time since the epoch was."""
+    return "never" if seconds is None else f"{duration(max(0.0, time.time() - seconds))} ago"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 3 d 4 h, 2 min 10 s, 0.4 s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s"))
+    first = next(index for index, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def size(count: float | None) -> str:
+    """Bytes with a binary unit."""
+    if count is None:
+        return "–"
+    value, unit = float(count), UNITS[0]
+    for unit in UNITS:
+        if value < 1024 or unit == UNITS[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,1 @@
+"""The pages and the API: a blueprint a concern. Views parse and render; services act."""

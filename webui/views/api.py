@@ -1,0 +1,169 @@
+"""`/api/v1`: parses and answers; what is done is what the pages have done."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from flask import Blueprint, abort, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic import ValidationError
+
+from appliance.control.messages import AskDecisions, Reply
+from appliance.doctor import health_report
+from engine.allocation import SMAllocation
+from engine.config import explain
+from webui import history
+from webui.api.access import api_actor, require_admin
+from webui.api.bodies import Body, KeyBody, PolicyBody, RotationBody
+from webui.api.openapi import document
+from webui.changes import key_in
+from webui.security.limits import ASK_THE_API, limiter
+from webui.services import services
+from webui.slo.report import compliance
+from webui.views.audit import as_dict
+from webui.views.keys import all_keys
+from webui.views.logs import log_filter
+from webui.views.processes import units as all_units
+from webui.views.slo import target_history
+from webui.views.split import recent_rotations
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+limiter.limit(ASK_THE_API)(blueprint)
+
+DAY = 86400
+SomeBody = TypeVar("SomeBody", bound=Body)
+
+
+@blueprint.before_request
+def _require_admin() -> None:
+    require_admin()
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> ResponseReturnValue:
+    return jsonify(document())
+
+
+@blueprint.get("/status")
+def status() -> ResponseReturnValue:
+    return jsonify(_status())
+
+
+@blueprint.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    return jsonify(history.columns(services().config.instance.state_dir, _number("span", 300)))
+
+
+@blueprint.get("/slo")
+def slo() -> ResponseReturnValue:
+    return jsonify(_status()["slo"] | {"history": target_history()})
+
+
+@blueprint.patch("/slo")
+def change_slo() -> ResponseReturnValue:
+    body = _body(PolicyBody)
+    replies = []
+    if any(value is not None for value in body.change):
+        replies.append(_done(services().changes.set_policy(api_actor(), body.change, body.reason)))
+    if body.mode is not None:
+        replies.append(_done(services().changes.set_mode(api_actor(), body.mode, body.reason)))
+    return jsonify(sentence=" ".join(reply.sentence for reply in replies))
+
+
+@blueprint.get("/report")
+def report() -> ResponseReturnValue:
+    found = compliance(services().config.instance.state_dir, _number("span", DAY))
+    return jsonify(found._asdict() | {"percent": found.percent})
+
+
+@blueprint.get("/decisions")
+def decisions() -> ResponseReturnValue:
+    reply = services().controller.ask(AskDecisions(_number("limit", 100)))
+    return jsonify(json.loads(_done(reply).data))
+
+
+@blueprint.get("/rotations")
+def rotations() -> ResponseReturnValue:
+    return jsonify(recent_rotations())
+
+
+@blueprint.post("/rotations")
+def rotate() -> ResponseReturnValue:
+    body = _body(RotationBody)
+    split = SMAllocation(body.prefill, body.decode)
+    reply = _done(services().changes.rotate(api_actor(), split, body.reason, body.new_group))
+    return jsonify(sentence=reply.sentence, rotation=json.loads(reply.data))
+
+
+@blueprint.get("/keys")
+def keys() -> ResponseReturnValue:
+    return jsonify(all_keys())
+
+
+@blueprint.post("/keys")
+def add_key() -> ResponseReturnValue:
+    reply = _done(services().changes.add_key(api_actor(), _body(KeyBody).wish))
+    return jsonify(sentence=reply.sentence, key=key_in(reply))
+
+
+@blueprint.delete("/keys/<name>")
+def revoke_key(name: str) -> ResponseReturnValue:
+    return jsonify(sentence=_done(services().changes.revoke_key(api_actor(), name)).sentence)
+
+
+@blueprint.get("/processes")
+def processes() -> ResponseReturnValue:
+    return jsonify([row._asdict() for row in services().processes.rows()])
+
+
+@blueprint.get("/units")
+def units() -> ResponseReturnValue:
+    return jsonify(all_units())
+
+
+@blueprint.post("/units/<name>/restart")
+def restart_unit(name: str) -> ResponseReturnValue:
+    return jsonify(sentence=_done(services().changes.restart_unit(api_actor(), name)).sentence)
+
+
+@blueprint.get("/logs")
+def logs() -> ResponseReturnValue:
+    lines = services().logs.tail(log_filter(request.args), _number("limit", 400))
+    return jsonify([line._asdict() for line in lines])
+
+
+@blueprint.get("/health")
+def health() -> ResponseReturnValue:
+    return jsonify(health_report(services().config.instance))
+
+
+@blueprint.get("/audit")
+def audit() -> ResponseReturnValue:
+    return jsonify([as_dict(entry) for entry in services().audit.find(size=_number("limit", 100)).entries])
+
+
+def _status() -> dict:
+    """Aborts with 503 where no appliance answers."""
+    found = services().controller.status()
+    if found is None:
+        abort(503, "No appliance of this user answers.")
+    return found
+
+
+def _done(reply: Reply) -> Reply:
+    """Aborts with 409 and the reason where it was not done."""
+    if not reply.done:
+        abort(409, reply.sentence)
+    return reply
+
+
+def _body(kind: type[SomeBody]) -> SomeBody:
+    try:
+        return kind.model_validate(request.get_json())
+    except ValidationError as error:
+        abort(400, explain(error).replace("The setting ", "The field "))
+
+
+def _number(name: str, usual: int) -> int:
+    return max(1, request.args.get(name, usual, type=int))

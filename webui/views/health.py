@@ -1,0 +1,65 @@
+"""Health: what is wrong and what to do about it, versions, and backups."""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from flask import Blueprint, Response, render_template
+from flask.typing import ResponseReturnValue
+
+from appliance.doctor import Level, health_report
+from appliance.store.backup import back_up
+from appliance.store.reading import FILE
+from appliance.store.set_aside import backups_of
+from webui.services import services
+from webui.versions import installed
+from webui.views.people import actor
+
+blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+LEVELS = list(Level)
+
+
+class Backup(NamedTuple):
+    """A copy of the appliance's database."""
+
+    name: str
+    bytes: int
+    made_at: float
+
+
+@blueprint.get("/")
+def page() -> ResponseReturnValue:
+    return render_template("health.html", versions=installed(), backups=backups())
+
+
+@blueprint.get("/findings")
+def findings() -> ResponseReturnValue:
+    """A part of the page, which may take seconds where a process is silent."""
+    found = health_report(services().config.instance)["findings"]
+    worst_first = sorted(found, key=lambda finding: -LEVELS.index(finding["level"]))
+    groups = [list(group) for _, group in groupby(worst_first, lambda finding: (finding["level"], finding["about"]))]
+    return render_template("findings.html", groups=groups)
+
+
+@blueprint.post("/backup")
+def download_backup() -> ResponseReturnValue:
+    """A copy of the appliance's database as it is now; `semi-pd restore` takes it."""
+    state_dir, name = services().config.instance.state_dir, time.strftime("appliance-%Y%m%d-%H%M%S.db")
+    with TemporaryDirectory(dir=services().config.state_dir) as scratch:
+        copy = Path(scratch) / name
+        back_up(state_dir / FILE, copy)
+        content = copy.read_bytes()
+    services().audit.add(actor(), "backup", True, f"Downloaded {name}.")
+    headers = {"Content-Disposition": f"attachment; filename={name}"}
+    return Response(content, mimetype="application/vnd.sqlite3", headers=headers)
+
+
+def backups() -> list[Backup]:
+    """The latest first."""
+    files = backups_of(services().config.instance.state_dir / FILE)
+    return [Backup(path.name, path.stat().st_size, path.stat().st_mtime) for path in files]
