@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs Semi-PD into ./.venv beside this script, then serves or tests it. `main` at the end is the table of contents.
+# Installs Semi-PD: for this machine, or into ./.venv beside this script to serve or test it in the foreground. `main` at
+# the end is the table of contents; what concerns the machine is in tools/install/.
 set -euo pipefail
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -16,6 +17,15 @@ TORCH_INDEX=''
 SYSTEM_PACKAGES=no
 ONLY_OF_RUN=''
 FORWARDED=()
+HAS_FORWARDED=no
+
+PREFIX=/opt/semi-pd
+WHEELHOUSE=''
+OFFLINE=no
+DRY_RUN=no
+START=yes
+PURGE=no
+ONLY_OF_MACHINE=''
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0 PIP_ROOT_USER_ACTION=ignore
 unset PYTHONHOME PYTHONPATH
@@ -26,6 +36,16 @@ show_help() {
     cat <<'HELP'
 Semi-PD: serves a language model over an OpenAI-compatible endpoint, prefill and decode side by side on one GPU.
 
+  sudo ./install.sh [options]
+      Install for this machine and start: systemd services, settings in /etc/semi-pd, data in /var/lib/semi-pd. A second
+      run changes nothing. What you have changed in /etc and what is in /var/lib is never overwritten.
+
+  ./install.sh --check           say what this machine lacks, and what to do about it
+  sudo ./install.sh --upgrade    install this release beside the one in force and move to it; back if it does not serve
+  sudo ./install.sh --rollback   move back to the release that was in force before
+  sudo ./install.sh --uninstall [--purge]
+      Remove the services and all releases; with --purge also settings, data and the user semi-pd.
+
   ./install.sh --run [options] [-- options of `semi-pd serve`]
       Install into ./.venv and serve in the foreground; Ctrl-C drains and stops everything. Needs no root.
       Without options: the embedded demo model on http://127.0.0.1:8000, on the GPU if there is one, else on the CPU.
@@ -35,13 +55,20 @@ Semi-PD: serves a language model over an OpenAI-compatible endpoint, prefill and
       --full runs the long ones too. What has passed is kept in .artifacts/, so that the same command goes on where an
       interrupted or failed run ended; it starts over once every test has passed or a file of the project has changed.
 
-Options of --run
+Options for this machine
+  --dry-run              say what would be done, and do nothing
+  --offline              take nothing from the network
+  --wheelhouse DIR       take packages from this folder; made with tools/wheelhouse.sh, hashes are checked
+  --prefix DIR           where releases go (/opt/semi-pd)
+  --no-start             install, and start nothing
+
+Options of --run, and of the first installation for this machine
   --model DIR            a Hugging Face model directory (Llama family)
   --port N               port of the REST endpoint (8000)
   --console-port N       port of the console (8080)
   --gpu INDEX|UUID       which GPU, as nvidia-smi lists them (0)
 
-Options of both
+Options of all
   --device auto|cuda|cpu what to install for and to run on (auto: a GPU if the NVIDIA driver shows one)
   --torch-index URL      take PyTorch from this package index
   --system-packages      install missing Debian packages with apt-get; needs root
@@ -67,11 +94,18 @@ read_arguments() {
         shift
         case $option in
             --help | -h) show_help && exit ;;
-            --run | --test) set_mode "${option#--}" ;;
+            --run | --test | --check | --upgrade | --rollback | --uninstall) set_mode "${option#--}" ;;
+            --dry-run) DRY_RUN=yes && ONLY_OF_MACHINE=$option ;;
+            --offline) OFFLINE=yes && ONLY_OF_MACHINE=$option ;;
+            --no-start) START=no && ONLY_OF_MACHINE=$option ;;
+            --purge) PURGE=yes ;;
             --full) FULL=yes ;;
             --system-packages) SYSTEM_PACKAGES=yes ;;
-            --) FORWARDED+=("$@") && break ;;
-            --model | --port | --console-port | --gpu | --device | --torch-index)
+            --)
+                FORWARDED+=("$@") && HAS_FORWARDED=yes
+                break
+                ;;
+            --model | --port | --console-port | --gpu | --device | --torch-index | --prefix | --wheelhouse)
                 (($#)) || wrong_usage "The option $option needs a value."
                 set_option "$option" "$1"
                 shift
@@ -95,14 +129,20 @@ set_option() {
     case $1 in
         --torch-index) TORCH_INDEX=$2 ;;
         --device) DEVICE=$2 ;;
+        --prefix) PREFIX=$2 && ONLY_OF_MACHINE=$1 ;;
+        --wheelhouse) WHEELHOUSE=$2 && ONLY_OF_MACHINE=$1 ;;
         *) FORWARDED+=("$1" "$2") && ONLY_OF_RUN=$1 ;;
     esac
 }
 
 check_arguments() {
-    [[ -n $MODE ]] || wrong_usage "Say what to do: --run or --test."
+    MODE=${MODE:-install}
     [[ $FULL == no || $MODE == test ]] || wrong_usage "--full belongs to --test."
-    [[ -z $ONLY_OF_RUN || $MODE == run ]] || wrong_usage "$ONLY_OF_RUN belongs to --run."
+    [[ $PURGE == no || $MODE == uninstall ]] || wrong_usage "--purge belongs to --uninstall."
+    [[ -z $ONLY_OF_RUN || $MODE =~ ^(run|install|check)$ ]] || wrong_usage "$ONLY_OF_RUN belongs to --run and to the first installation."
+    [[ -z $ONLY_OF_MACHINE || ! $MODE =~ ^(run|test)$ ]] || wrong_usage "$ONLY_OF_MACHINE does not belong to --$MODE."
+    [[ $HAS_FORWARDED == no || $MODE =~ ^(run|test)$ ]] || wrong_usage "Options after -- belong to --run and --test."
+    [[ $PREFIX == /* && $PREFIX != / ]] || wrong_usage "--prefix is the absolute path of a folder, not '$PREFIX'."
     [[ $DEVICE =~ ^(auto|cuda|cpu)$ ]] || wrong_usage "--device is auto, cuda or cpu, not '$DEVICE'."
 }
 
@@ -306,10 +346,20 @@ run_tests() {
 main() {
     read_arguments "$@"
     choose_build
-    ensure_environment
     case $MODE in
-        run) serve ;;
-        test) run_tests ;;
+        run)
+            ensure_environment
+            serve
+            ;;
+        test)
+            ensure_environment
+            run_tests
+            ;;
+        *)
+            # shellcheck source=tools/install/machine.sh
+            source "$ROOT/tools/install/machine.sh"
+            for_machine
+            ;;
     esac
 }
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ import psutil
 START_SECONDS = 300.0
 """On a GPU whose kernels are not built yet, the first start builds them."""
 STOP_SECONDS = 60.0
+BY_HAND = ("--policy", "manual", "--console-port", "0")
 
 
 def unused_port() -> int:
@@ -32,13 +33,16 @@ def unused_port() -> int:
 
 
 class ServeProcess:
-    """`semi-pd serve` with its terminal output; `home` stands for the user. Only the test moves the split."""
+    """`semi-pd serve` with its terminal output; `home` stands for the user. Only the test moves the split.
 
-    def __init__(self, home: Path, *options: str, device: str = "cpu"):
+    `wrapper` is a program that becomes it, with that program's own arguments.
+    """
+
+    def __init__(self, home: Path, *options: str, device: str = "cpu", wrapper: Sequence[str] = ()):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
         self.environment = {**inherited, "HOME": str(home)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "appliance", "serve", "--device", device, "--policy", "manual", *options],
+            [*wrapper, sys.executable, "-m", "appliance", "serve", "--device", device, *BY_HAND, *options],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

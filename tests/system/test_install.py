@@ -46,20 +46,26 @@ def test_help_names_every_mode_and_option() -> None:
     script = (ROOT / "install.sh").read_text()
     parser = script[script.index("read_arguments() {") : script.index("set_mode() {")]
     understood = set(re.findall(r"--[a-z-]{2,}", "".join(re.findall(r"^ +--.*\)", parser, re.MULTILINE))))
-    assert {"--help", "--run", "--test", "--full", "--model"} <= understood
+    assert {"--help", "--run", "--test", "--full", "--model", "--upgrade", "--wheelhouse"} <= understood
     assert understood <= set(re.findall(r"--[a-z-]+", done.stdout))
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Say what to do: --run or --test."),
         (["--frobnicate"], "There is no option --frobnicate."),
         (["--run", "--test"], "--run and --test cannot be had at once."),
         (["--run", "--full"], "--full belongs to --test."),
-        (["--test", "--port", "9000"], "--port belongs to --run."),
+        (["--test", "--port", "9000"], "--port belongs to --run and to the first installation."),
         (["--run", "--device=tpu"], "--device is auto, cuda or cpu, not 'tpu'."),
         (["--run", "--model"], "The option --model needs a value."),
+        (["--run", "--dry-run"], "--dry-run does not belong to --run."),
+        (["--check", "--purge"], "--purge belongs to --uninstall."),
+        (["--check", "--", "--verbose"], "Options after -- belong to --run and --test."),
+        (["--dry-run", "--prefix", "opt"], "--prefix is the absolute path of a folder, not 'opt'."),
+        (["--dry-run", "--offline"], "--offline needs --wheelhouse."),
+        (["--dry-run", "--wheelhouse", "/nowhere"], "There is no folder /nowhere."),
+        (["--upgrade", "--port", "9000"], "--port belongs to --run and to the first installation."),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(arguments: list[str], sentence: str) -> None:
@@ -141,8 +147,11 @@ SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os
 @pytest.mark.skipif(SHELLCHECK is None, reason="shellcheck is not installed")
 def test_shell_scripts_are_clean() -> None:
     assert SHELLCHECK
-    scripts = [ROOT / "install.sh", ROOT / ".ci" / "run"]
-    done = subprocess.run([SHELLCHECK, *scripts], capture_output=True, text=True, check=False)
+    tools = [*(ROOT / "tools").glob("*.sh"), *(ROOT / "tools" / "install").glob("*.sh")]
+    scripts = [ROOT / "install.sh", ROOT / ".ci" / "run", ROOT / "systemd" / "bin" / "semi-pd", *tools]
+    done = subprocess.run(
+        [SHELLCHECK, "--external-sources", *scripts], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout == ""
     assert done.returncode == 0
@@ -185,7 +194,7 @@ def test_both_commands_work_from_a_fresh_clone(
     assert "2 passed" in tested.stdout
 
     serving = subprocess.Popen(
-        [script, "--run", "--port", str(unused_port)],
+        [script, "--run", "--port", str(unused_port), "--console-port", "0"],
         cwd="/",
         env=bare_environment,
         stdout=subprocess.PIPE,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -53,7 +54,40 @@ def test_a_thousand_rotations_under_load_change_no_token(appliance: Appliance) -
     rotate_under_load(appliance, rotations=1000)
 
 
+def test_splits_taken_in_place_under_load_change_no_token_and_no_process(appliance: Appliance) -> None:
+    before = serving_pids(appliance)
+
+    def change(number: int) -> None:
+        prefill, decode = SPLITS[number % len(SPLITS)]
+        done = rotate(appliance, prefill, decode, "--reason", "test")
+        assert done.returncode == 0 and "in place" in done.stdout, done.stdout + done.stderr
+        assert appliance.status["split_in_force"] == f"{prefill}/{decode}"
+
+    rotate(appliance, 40, 60)
+    under_load(appliance, [partial(change, number) for number in range(10)])
+    assert serving_pids(appliance) == before
+    active = [worker for worker in appliance.status["scheduler"]["workers"] if worker["is_active"]]
+    assert all(0.0 < worker["borrowed_part"] <= 1.0 for worker in active), "each was alone now and then"
+
+
 def rotate_under_load(appliance: Appliance, rotations: int) -> None:
+    """Both processes are new each time."""
+
+    def rotated(number: int) -> None:
+        before = serving_pids(appliance)
+        done = rotate(appliance, *SPLITS[number % len(SPLITS)], "--new-group", "--reason", "test")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not before & serving_pids(appliance), "both processes are new"
+
+    under_load(appliance, [partial(rotated, number) for number in range(rotations)])
+    records = json.loads(command(appliance, "rotations", "--json").stdout)
+    assert all(not record["problem"] for record in records)
+    epochs = [record["epoch"] for record in records if record["way"] == "with a new group"]
+    assert epochs == sorted(set(epochs))
+
+
+def under_load(appliance: Appliance, acts: Sequence[Callable[[], None]]) -> None:
+    """Do one after the other while five clients ask, and hold that every answer is what it was undisturbed."""
     prompts = ["import os", "class Counter(dict):", "What is a generator?", "def walk(", "for line in"]
 
     def generate(prompt: str) -> list[int]:
@@ -75,18 +109,12 @@ def rotate_under_load(appliance: Appliance, rotations: int) -> None:
     with ThreadPoolExecutor(len(prompts)) as clients:
         asking: list[Future[int]] = [clients.submit(keep_asking, prompt) for prompt in prompts]
         try:
-            for number in range(rotations):
-                before = serving_pids(appliance)
-                done = rotate(appliance, *SPLITS[number % len(SPLITS)], "--reason", "test")
-                assert done.returncode == 0, done.stdout + done.stderr
-                assert not before & serving_pids(appliance), "both processes are new"
+            for act in acts:
+                act()
         finally:
             is_over = True
         assert all(client.result() for client in asking)
     assert appliance.pages_in_use == 0
-    records = json.loads(command(appliance, "rotations", "--json").stdout)
-    assert all(not record["problem"] for record in records)
-    assert [record["epoch"] for record in records] == sorted(record["epoch"] for record in records)
 
 
 def test_the_split_in_force_is_not_rotated_to_unless_asked(appliance: Appliance) -> None:

@@ -108,7 +108,16 @@ def test_answers_stay_what_they_are_while_groups_change(client: openai.OpenAI, a
         asking = [clients.submit(keep_asking, seed) for seed in range(4)]
         try:
             for share in (70, 30, 50):
-                rotate = ["rotate", "--prefill", str(share), "--decode", str(100 - share), "--reason", "test"]
+                rotate = [
+                    "rotate",
+                    "--prefill",
+                    str(share),
+                    "--decode",
+                    str(100 - share),
+                    "--new-group",
+                    "--reason",
+                    "test",
+                ]
                 done = subprocess.run(
                     [sys.executable, "-m", "appliance", *rotate],
                     env=appliance.serve.environment,

@@ -1,0 +1,36 @@
+"""Commands about services where there are none, and what systemd's properties come to."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.control.messages import AskUnits, RestartUnit
+from appliance.supervisor.systemd import unit_state
+from appliance.supervisor.units_desk import answer_about_units
+
+PROPERTIES = {
+    "ActiveState": "active",
+    "Result": "success",
+    "StatusText": "Takes requests and orders.",
+    "MainPID": 42,
+    "NRestarts": 1,
+    "StateChangeTimestamp": 1_700_000_000_500_000,
+    "WatchdogTimestamp": 0,
+    "CPUUsageNSec": 2_500_000_000,
+    "MemoryCurrent": 2**64 - 1,
+}
+
+
+def test_a_service_in_plain_numbers() -> None:
+    state = unit_state("semi-pd-scheduler.service", PROPERTIES)
+    assert (state.main_pid, state.restarts, state.status) == (42, 1, "Takes requests and orders.")
+    assert (state.since, state.watchdog_fed_at) == (1_700_000_000.5, 0.0)
+    assert state.cpu_seconds == 2.5
+    assert state.memory_bytes is None, "this machine does not count it"
+
+
+@pytest.mark.parametrize("command", [AskUnits(), RestartUnit("semi-pd-gateway.service", "anna")])
+def test_in_the_foreground_there_are_no_services(command: AskUnits | RestartUnit) -> None:
+    reply = answer_about_units(None, None, command)
+    assert not reply.done
+    assert "no services of the machine" in reply.sentence
