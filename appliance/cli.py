@@ -4,38 +4,57 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
 from typer import Argument, Option
 
+from appliance.commands import backup, doctor, kernels, keys, status, targets
+from appliance.commands.remembered import remembered
+from appliance.commands.terminal import (
+    JSON,
+    LOG_LEVEL,
+    NOT_RUNNING,
+    REFUSED,
+    explained,
+    log_to_terminal,
+    logged,
+    tell,
+)
 from appliance.control.client import ask
-from appliance.control.messages import AskDecisions, AskRotation, AskStatus, Command, SetMode, SetTarget
+from appliance.control.messages import AskDecisions, AskRotation, SetMode
 from appliance.instance import Instance
-from appliance.status import clock, show_rotations, show_status
-from engine.config import Mode, ServerArgs, explain
-from engine.errors import CANNOT_START, SemiPDError
+from appliance.person import person
+from appliance.status import clock
+from engine.allocation import Splitter
+from engine.config import Mode, ServerArgs
 
 ROTATION_SECONDS = 180.0
-REFUSED = 1
-NOT_RUNNING = 3
-"""Exit code of commands that found no running appliance; the same as `systemctl status` has."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+app.command()(status.status)
+app.command()(status.rotations)
+app.command()(doctor.doctor)
+app.add_typer(targets.app, name="slo")
+app.add_typer(keys.app, name="keys")
+app.add_typer(kernels.app, name="kernels")
+app.command()(backup.backup)
+app.command()(backup.restore)
+
+
 @app.callback()
-def semi_pd() -> None:
+def semi_pd(log_level: LOG_LEVEL = None) -> None:
     """One GPU box that serves a language model and holds its latency targets while the load changes."""
+    if log_level is not None:
+        log_to_terminal(log_level)
 
 
 @app.command()
+@logged
 def version() -> None:
     """Print the version."""
     typer.echo(metadata.version("semi-pd"))
@@ -62,6 +81,9 @@ def serve(
     mode: Annotated[
         Mode | None, Option(help="semi_pd: two workers share the device; colocated: one does both.")
     ] = None,
+    splitter: Annotated[
+        Splitter | None, Option(help="What divides a GPU: green, mps (shares that passed its self-test), none.")
+    ] = None,
     prefill: Annotated[int | None, Option(help="Prefill's share of the SMs, in percent.")] = None,
     decode: Annotated[int | None, Option(help="Decode's share of the SMs, in percent.")] = None,
     load_format: Annotated[str | None, Option(help="auto, or dummy for random weights.")] = None,
@@ -71,6 +93,16 @@ def serve(
     kv_memory_bytes: Annotated[int | None, Option(help="Bytes of the KV cache.")] = None,
     page_size: Annotated[int | None, Option(help="Tokens a KV page.")] = None,
     prefill_token_budget: Annotated[int | None, Option(help="Prompt tokens of one prefill step.")] = None,
+    deterministic: Annotated[
+        bool | None, Option("--deterministic", help="A request's tokens depend on nothing else; slower.")
+    ] = None,
+    borrowing: Annotated[
+        bool | None, Option(help="Let a phase have the whole device while the other has nothing to do.")
+    ] = None,
+    in_place: Annotated[
+        bool | None, Option(help="Take a split that the workers have prepared without replacing them.")
+    ] = None,
+    group_memory_bytes: Annotated[int | None, Option(help="Device memory one group of workers may take.")] = None,
     gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
     max_requests_per_key: Annotated[int | None, Option(help="Requests of one API key in progress at once.")] = None,
     ttft_target_ms: Annotated[float | None, Option(help="Target of the time to the first token.")] = None,
@@ -92,6 +124,7 @@ def serve(
         "device": device,
         "gpu": gpu,
         "mode": mode,
+        "splitter": splitter,
         "prefill_sm_percentage": prefill,
         "decode_sm_percentage": decode,
         "load_format": load_format,
@@ -101,6 +134,10 @@ def serve(
         "kv_memory_bytes": kv_memory_bytes,
         "page_size": page_size,
         "prefill_token_budget": prefill_token_budget,
+        "deterministic": deterministic,
+        "borrowing": borrowing,
+        "in_place": in_place,
+        "group_memory_bytes": group_memory_bytes,
         "gateway_workers": gateway_workers,
         "max_requests_per_key": max_requests_per_key,
         "ttft_target_ms": ttft_target_ms,
@@ -108,36 +145,14 @@ def serve(
         "policy": policy,
         "log_level": log_level,
     }
+    if log_level is not None:
+        log_to_terminal(log_level)
     with explained():
         serve_in_foreground(settings_from(given))
 
 
-JSON = Annotated[bool, Option("--json", help="As JSON, for programs.")]
-
-
 @app.command()
-def status(as_json: JSON = False) -> None:
-    """Show how the running appliance is."""
-    with explained(NOT_RUNNING):
-        answer = ask(Instance.of_user(), AskStatus())
-        if as_json:
-            typer.echo(answer.data)
-        else:
-            show_status(json.loads(answer.data), Console())
-
-
-@app.command()
-def rotations(as_json: JSON = False) -> None:
-    """Show the rotations so far, and what became of each."""
-    with explained(NOT_RUNNING):
-        records = json.loads(ask(Instance.of_user(), AskStatus()).data)["rotations"]
-        if as_json:
-            typer.echo(json.dumps(records))
-        else:
-            show_rotations(records, Console())
-
-
-@app.command()
+@logged
 def rotate(
     prefill: Annotated[int, Option(help="Prefill's share of the SMs, in percent.")],
     decode: Annotated[int, Option(help="Decode's share of the SMs, in percent.")],
@@ -154,10 +169,10 @@ def rotate(
 
 
 @app.command()
+@logged
 def decisions(as_json: JSON = False, limit: Annotated[int, Option(help="How many, at most.")] = 20) -> None:
     """Show what the SLO policy has decided, and what came of it."""
-    with explained(NOT_RUNNING):
-        records = json.loads(ask(Instance.of_user(), AskDecisions(limit)).data)
+    records = remembered(AskDecisions(limit))
     if as_json:
         typer.echo(json.dumps(records))
     for record in [] if as_json else records:
@@ -165,18 +180,20 @@ def decisions(as_json: JSON = False, limit: Annotated[int, Option(help="How many
 
 
 @app.command()
-def slo(
-    ttft_ms: Annotated[float, Option(help="Target of the time to the first token.")],
-    tpot_ms: Annotated[float, Option(help="Target of the time a token.")],
+@logged
+def policy(
+    mode: Annotated[str, Argument(help="auto, hold or manual.")],
+    reason: Annotated[str, Option(help="Kept with the change, beside who made it and when.")] = "",
 ) -> None:
-    """Set the SLO targets of the running appliance."""
-    tell(SetTarget(ttft_ms, tpot_ms))
-
-
-@app.command()
-def policy(mode: Annotated[str, Argument(help="auto, hold or manual.")]) -> None:
     """Let the policy move the split, only say what it would do, or leave the split to you."""
-    tell(SetMode(mode))
+    tell(SetMode(mode, by=person(), reason=reason))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def profile(context: typer.Context) -> None:
+    """Test every share of the device, measure both phases at each split, and show what is kept of it."""
+    with explained():
+        run_program("appliance.profile.command", "profile", context.args)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
@@ -191,34 +208,23 @@ def bench(context: typer.Context) -> None:
     run_program("bench.cli", "app", context.args)
 
 
-def run_program(module: str, name: str, arguments: list[str]) -> None:
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+def console(context: typer.Context) -> None:
+    """One-time tokens for the browser console: to claim it, to set a new password."""
+    with explained():
+        run_program("webui.command", "app", context.args, "console")
+
+
+def run_program(module: str, name: str, arguments: list[str], shown: str = "bench") -> None:
     """Run a command that takes long to import, only when it is asked for."""
     program = getattr(import_module(module), name)
     if not isinstance(program, typer.Typer):
         alone = typer.Typer(add_completion=False)
         alone.command()(program)
         program = alone
-    program(arguments, prog_name=f"semi-pd {name}" if name != "app" else "semi-pd bench")
-
-
-def tell(command: Command) -> None:
-    """Have something done, and say what was done."""
-    with explained(NOT_RUNNING):
-        reply = ask(Instance.of_user(), command)
-    typer.echo(reply.sentence)
-    sys.exit(0 if reply.done else REFUSED)
+    program(arguments, prog_name=f"semi-pd {name if name != 'app' else shown}")
 
 
 def settings_from(given: dict[str, Any]) -> ServerArgs:
     """Settings from the options that were given; the environment and the defaults fill in the rest."""
     return ServerArgs(**{name: value for name, value in given.items() if value is not None})
-
-
-@contextmanager
-def explained(exit_code: int = CANNOT_START) -> Iterator[None]:
-    """What keeps a command from doing its work becomes one sentence and an exit code that says so."""
-    try:
-        yield
-    except (ValidationError, SemiPDError) as error:
-        typer.secho(explain(error) if isinstance(error, ValidationError) else str(error), err=True, fg="red")
-        sys.exit(exit_code)

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import Future
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 
-from appliance.control.messages import AskDecisions, AskRotation, AskStatus, Command, Reply, SetMode, SetTarget
+from appliance.control.messages import (
+    AddKey,
+    AskDecisions,
+    AskRotation,
+    AskRotations,
+    AskStatus,
+    AskUnits,
+    Command,
+    FreeCachedPages,
+    Reply,
+    RestartUnit,
+    RevokeKey,
+    SetMode,
+    SetTarget,
+)
 from appliance.control.server import ControlServer
+from appliance.load_watch import LOOK_SECONDS, LoadWatch
 from appliance.rotation import ProcessRotationManager
-from appliance.slo import Mode, RequestRecord, SLOAwareResourceManager, SLOTarget, WorkloadMetrics, WorkTotals
+from appliance.slo import Mode, SLOAwareResourceManager, SLOTarget, WorkloadMetrics
+from appliance.store.desk import change_key
+from appliance.store.store import Store
+from appliance.store.targets import PolicySettings
+from appliance.supervisor.systemd import Units
+from appliance.supervisor.units_desk import answer_about_units
 from engine.allocation import SMAllocation
 from engine.config import InstanceRole, PortArgs, ServerArgs
 from engine.config import Mode as ServingMode
@@ -19,8 +41,6 @@ from engine.storage import UnifiedStorageManager
 from engine.storage.handles import BlockHandles
 from engine.wire.to_controller import LoadReport
 
-LOOK_SECONDS = 1.0
-"""How often the policy is told how far requests have come."""
 KV_BLOCKS, KV_BLOCK_BYTES = 1024, 4096
 
 
@@ -28,10 +48,20 @@ class SemiPDCoordinator:
     """Starts and stops everything together, and answers on the controller's socket meanwhile."""
 
     def __init__(
-        self, rotation_manager: ProcessRotationManager, slo_manager: SLOAwareResourceManager, port_args: PortArgs
+        self,
+        rotation_manager: ProcessRotationManager,
+        slo_manager: SLOAwareResourceManager,
+        port_args: PortArgs,
+        store: Store | None = None,
+        units: Units | None = None,
     ):
         self.rotation_manager = rotation_manager
         self.slo_manager = slo_manager
+        self._store = store
+        self._units = units
+        offered = rotation_manager.offer.profile
+        self._watch = LoadWatch(slo_manager, offered, lambda: rotation_manager.allocation_in_force)
+        self._started_at: float | None = None
         self._control = ControlServer(port_args.controller_address, self.handle)
         self._storage: UnifiedStorageManager | None = None
 
@@ -49,12 +79,18 @@ class SemiPDCoordinator:
         """Begin to start; the future tells when it serves."""
         self._control.start()
         started = self.rotation_manager.start_in_background()
+        self.rotation_manager.aim(self.slo_manager.status()["target"]["ttft_target_ms"])
         self.rotation_manager.watch_load(LOOK_SECONDS, self._observe)
         self.slo_manager.start()
+        if self._store is not None:
+            self._store.watch(self.get_comprehensive_status, self.rotation_manager.settings)
+        self._started_at = time.time()
         return started
 
     def stop(self) -> None:
         """Drain, and end every process. A rotation that somebody waits for is concluded first."""
+        if self._store is not None:
+            self._store.stop_watching()
         self.rotation_manager.stop()
         self.slo_manager.stop()
         self._control.stop()
@@ -105,16 +141,23 @@ class SemiPDCoordinator:
         """Groups and their processes, split, storage use, SLO attainment, decisions and rotations: JSON-able."""
         status = self.rotation_manager.status
         storage = msgspec.to_builtins(self._storage.get_statistics()) if self._storage else None
-        return status | {"slo": self.slo_manager.status(), "storage": storage}
+        slo = self.slo_manager.status() | {"alone": asdict(self._watch.alone)}
+        store = self._store.status if self._store else None
+        return self._about() | status | {"slo": slo, "storage": storage, "store": store, "health": health_of(status)}
+
+    def _about(self) -> dict[str, Any]:
+        """What runs here, since when."""
+        settings = self.rotation_manager.settings
+        return {
+            "model": settings.model_name,
+            "device": settings.device,
+            "mode": str(settings.mode),
+            "started_at": self._started_at,
+        }
 
     def health_check(self) -> dict[str, Any]:
         """Whether requests are served now, and if not, why."""
-        status = self.rotation_manager.status
-        if status["split_in_force"] is None:
-            return {"healthy": False, "reason": "No group of workers serves."}
-        if status["scheduler"] is None:
-            return {"healthy": False, "reason": "The scheduler does not answer."}
-        return {"healthy": True, "reason": ""}
+        return health_of(self.rotation_manager.status)
 
     def handle(self, command: Command) -> Reply:
         """Do what was asked on the socket."""
@@ -123,36 +166,87 @@ class SemiPDCoordinator:
                 return Reply(True, "", json.dumps(self.get_comprehensive_status(), default=str))
             case AskRotation():
                 return self._rotate(command)
-            case AskDecisions(limit):
-                records = [record.as_dict() for record in self.slo_manager.decisions[-max(limit, 1) :]]
+            case AskRotations(limit):
+                records = self.rotation_manager.status["rotations"]
+                if self._store is not None:
+                    records = self._store.history.rotations(records, limit)
+                records = records[-max(limit, 1) :]
                 return Reply(True, "", json.dumps(records, default=str))
-            case SetTarget(ttft_ms, tpot_ms):
-                self.slo_manager.set_target(SLOTarget(ttft_ms, tpot_ms))
-                return Reply(True, f"The targets are {ttft_ms:g} ms to the first token and {tpot_ms:g} ms a token now.")
-            case SetMode(mode):
-                self.slo_manager.set_mode(Mode(mode))
-                return Reply(True, f"The policy is on {mode} now.")
+            case AskDecisions(limit):
+                records = [record.as_dict() for record in self.slo_manager.decisions]
+                if self._store is not None:
+                    records = self._store.history.decisions(records, limit)
+                records = records[-max(limit, 1) :]
+                return Reply(True, "", json.dumps(records, default=str))
+            case SetTarget():
+                return self._set_target(command)
+            case SetMode():
+                return self._set_mode(command)
+            case AddKey() | RevokeKey():
+                return change_key(self._store, command)
+            case AskUnits() | RestartUnit():
+                return answer_about_units(self._units, self._store, command)
+            case FreeCachedPages():
+                pages = self.rotation_manager.free_cached_pages()
+                return Reply(True, f"{pages} cached KV pages are free now.", json.dumps({"pages": pages}))
 
-    def _rotate(self, command: AskRotation) -> Reply:
-        allocation = SMAllocation(command.prefill_percentage, command.decode_percentage)
-        record = self.rotation_manager.rotate(allocation, reason=command.reason, new_group=command.new_group)
-        return Reply(not record.problem, record.sentence, msgspec.json.encode(record.as_dict()).decode())
+    def _set_target(self, command: SetTarget) -> Reply:
+        """Refused, with nothing changed, where one request alone needs longer."""
+        before = self.slo_manager.status()["target"]
+        target = SLOTarget(
+            before["ttft_target_ms"] if command.ttft_ms is None else command.ttft_ms,
+            before["tpot_target_ms"] if command.tpot_ms is None else command.tpot_ms,
+        )
+        alone = self._watch.alone
+        if problem := alone.refusal(target):
+            return Reply(False, f"{problem} Nothing was changed: {SLOTarget(**before)}.")
+        settings = self._kept(
+            command.by, command.reason, ttft_ms=target.ttft_target_ms, tpot_ms=target.tpot_target_ms,
+            window_seconds=command.window_seconds, cooldown_seconds=command.cooldown_seconds,
+            min_confidence=command.min_confidence,
+        )  # fmt: skip
+        self.slo_manager.set_target(target)
+        self.rotation_manager.aim(target.ttft_target_ms)
+        if settings is not None:
+            self.slo_manager.set_pace(settings.window_seconds, settings.cooldown_seconds, settings.min_confidence)
+        unknown = "" if alone.is_known else " Not enough requests have shown yet whether they can be kept."
+        return Reply(True, f"The targets are {target} now.{unknown}")
+
+    def _kept(self, by: str, reason: str, **changes: Any) -> PolicySettings | None:
+        """Keep them before they hold: what is not on the disk would be gone at the next start. None without a store."""
+        return None if self._store is None else self._store.change_policy(by, reason, **changes)
+
+    def _set_mode(self, command: SetMode) -> Reply:
+        mode = command.mode
+        if mode not in list(Mode):
+            raise ValueError(f"The policy can be {', '.join(Mode)}, not {mode!r}: nothing was changed.")
+        if self.rotation_manager.settings.mode is ServingMode.COLOCATED and mode != Mode.MANUAL:
+            raise ValueError("One worker serves both phases here, so that there is no split for a policy to move.")
+        self._kept(command.by, command.reason, mode=mode)
+        self.slo_manager.set_mode(Mode(mode))
+        return Reply(True, f"The policy is on {mode} now.")
 
     def _observe(self, report: LoadReport) -> None:
         """In the rotation manager's thread."""
-        for progress in report.requests:
-            self.slo_manager.observe(RequestRecord(**msgspec.structs.asdict(progress)))
-        for request_id in report.cancelled:
-            self.slo_manager.forget(request_id)
-        self.slo_manager.count_work(
-            WorkTotals(
-                report.prefill_tokens,
-                report.prefill_seconds,
-                report.decode_tokens,
-                report.decode_steps,
-                report.decode_seconds,
-            )
-        )
+        self._watch.observe(report)
+        if self._store is not None:
+            self._store.observe(report)
+
+    def _rotate(self, command: AskRotation) -> Reply:
+        allocation = SMAllocation(command.prefill_percentage, command.decode_percentage)
+        if self.rotation_manager.settings.mode is ServingMode.COLOCATED and not command.new_group:
+            raise ValueError("One worker serves both phases here: there is no split; --new-group renews the worker.")
+        record = self.rotation_manager.rotate(allocation, reason=command.reason, new_group=command.new_group)
+        return Reply(not record.problem, record.sentence, msgspec.json.encode(record.as_dict()).decode())
+
+
+def health_of(status: dict[str, Any]) -> dict[str, Any]:
+    """Whether requests are served, by the rotation manager's status, and if not, why."""
+    if status["split_in_force"] is None:
+        return {"healthy": False, "reason": "No group of workers serves."}
+    if status["scheduler"] is None:
+        return {"healthy": False, "reason": "The scheduler does not answer."}
+    return {"healthy": True, "reason": ""}
 
 
 def create_semi_pd_coordinator(
@@ -167,12 +261,20 @@ def create_semi_pd_coordinator(
     adjustment_cooldown_seconds: float = 60.0,
     min_confidence_threshold: float = 0.7,
     mode: Mode = Mode.AUTO,
+    store: Store | None = None,
+    units: Units | None = None,
     **rotation_options: Any,
 ) -> SemiPDCoordinator:
-    """A coordinator that is not started yet; `rotation_options` go to `ProcessRotationManager`."""
+    """A coordinator that is not started yet; `rotation_options` go to `ProcessRotationManager`.
+
+    `store`, if there is one, has been started; whoever made it stops it after the coordinator. `units`: where the
+    processes are services of the machine.
+    """
+    if store is not None:
+        rotation_options["on_record"] = store.journal.rotation
     allocation = SMAllocation(prefill_sm_percentage, decode_sm_percentage)
     rotation = ProcessRotationManager(server_args, port_args, allocation, **rotation_options)
-    if server_args.mode is ServingMode.COLOCATED:
+    if rotation.offer.ladder is None:
         mode = Mode.MANUAL  # one worker has no split
     policy = SLOAwareResourceManager(
         SLOTarget(ttft_target_ms, tpot_target_ms),
@@ -180,6 +282,9 @@ def create_semi_pd_coordinator(
         window_size_seconds,
         adjustment_cooldown_seconds,
         min_confidence_threshold,
+        ladder=rotation.offer.ladder,
+        profile=rotation.offer.profile,
         mode=mode,
+        on_record=store.journal.decision if store else lambda record: None,
     )
-    return SemiPDCoordinator(rotation, policy, port_args)
+    return SemiPDCoordinator(rotation, policy, port_args, store, units)

@@ -1,9 +1,10 @@
-"""The engine's processes that are no workers: resident, leaders, scheduler, gateway, and on CUDA the MPS daemons."""
+"""The processes that are no workers: resident, leaders, scheduler, gateway, console, and on CUDA the MPS daemons."""
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -12,10 +13,14 @@ from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 from appliance.attention import Attention
+from appliance.kernels import kernel_environment
 from appliance.mps import VISIBLE_DEVICES, MpsDaemon, outside_mps, visible_gpu
 from appliance.supervisor.local import Child, LocalSupervisor
 from engine.config import SLOTS, Mode, PortArgs, ServerArgs
 from engine.errors import CANNOT_START
+
+CONSOLE_REST_SECONDS = 2.0
+"""How long a console that ended is left alone before it is started again."""
 
 
 class EngineProcesses:
@@ -28,12 +33,15 @@ class EngineProcesses:
         log_dir: Path,
         attention: Attention,
         on_end: Callable[[str], None],
+        say: Callable[[str], None] = lambda line: None,
     ):
         self._settings = settings
         self._ports = ports
         self._log_dir = log_dir
         self._attention = attention
         self._on_end = on_end
+        self._say = say
+        self._ends_are_expected = False
         self._gpu = visible_gpu(settings.gpu, os.environ)
         self._supervisor = LocalSupervisor(log_dir, self._environment())
         self._mps: dict[str, MpsDaemon] = {}
@@ -56,6 +64,11 @@ class EngineProcesses:
 
     def start_gateway(self) -> None:
         self._start("gateway", "engine.gateway")
+
+    def start_console(self) -> None:
+        """Requests are served without it, so its end is nobody else's: it is started again."""
+        child = self._supervisor.start("console", "webui", str(self._ports.runtime_dir))
+        self._attention.watch(child.pidfd, partial(self._console_ended, child))
 
     @property
     def is_loaded(self) -> bool:
@@ -81,6 +94,17 @@ class EngineProcesses:
         finally:
             connection.close()
 
+    @property
+    def is_console_settled(self) -> bool:
+        """True once a browser would be served, and where no console runs."""
+        if self.is_gone("console"):
+            return True
+        try:
+            socket.create_connection((self._settings.console_host, self._settings.console_port), 1.0).close()
+        except OSError:
+            return False
+        return True
+
     def _connection(self) -> HTTPConnection:
         """To our own endpoint, whoever its certificate is made out to."""
         host, port = self._settings.host, self._settings.port
@@ -98,9 +122,10 @@ class EngineProcesses:
     # ── environments ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _environment(self) -> dict[str, str]:
-        """What every process gets: this one's environment, one thread for each torch, and the one GPU."""
+        """What every process gets: this one's environment, one thread for each torch, the one GPU and its kernels."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-        return environment | ({VISIBLE_DEVICES: self._gpu} if self._settings.device == "cuda" else {})
+        on_gpu = {VISIBLE_DEVICES: self._gpu} if self._settings.device == "cuda" else {}
+        return environment | on_gpu | kernel_environment(self._settings)
 
     def _resident_environment(self) -> dict[str, str]:
         """The resident must outlive the workers' GPU faults, so it is no client of their MPS daemons."""
@@ -119,6 +144,7 @@ class EngineProcesses:
 
     def expect_ends(self) -> None:
         """From now on a process that ends is no surprise."""
+        self._ends_are_expected = True
         for child in self.children.values():
             self._attention.forget(child.pidfd)
 
@@ -135,6 +161,16 @@ class EngineProcesses:
         self._supervisor.kill_all()
         for daemon in self._mps.values():
             daemon.stop()
+
+    def _console_ended(self, child: Child) -> None:
+        self._attention.forget(child.pidfd)
+        self._say(f"The console ended with exit code {child.exit_code}: {child.last_words}")
+        if child.exit_code != CANNOT_START:
+            self._attention.after(CONSOLE_REST_SECONDS, self._restart_console)
+
+    def _restart_console(self) -> None:
+        if not self._ends_are_expected:
+            self.start_console()
 
     def _ended(self, child: Child) -> None:
         self._attention.forget(child.pidfd)

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from engine.api_keys import ValidKey, write_snapshot
 from engine.config import PortArgs
 from engine.errors import CannotStart
 
@@ -71,6 +72,16 @@ class Instance:
             draft.rename(path)
         return path.read_text().strip()
 
+    @property
+    def console_dir(self) -> Path:
+        """What the console keeps, 0700."""
+        return self.state_dir / "console"
+
+    def setup_token(self) -> str | None:
+        """The one-time token that claims the console; None where somebody has."""
+        path = self.console_dir / "setup-token"
+        return path.read_text().strip() if path.exists() else None
+
     def announce(self, running: Running) -> None:
         """Let the other commands find this appliance."""
         self._running_file.write_bytes(msgspec.json.encode(running._asdict()))
@@ -88,15 +99,11 @@ class Instance:
 
 def publish_keys(ports: PortArgs, keys: list[str]) -> None:
     """Give the gateways the keys that are valid, as SHA-256."""
-    lines = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
-    draft = ports.keys_path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text("".join(f"{line}\n" for line in lines))
-    draft.rename(ports.keys_path)
+    write_snapshot(ports.keys_path, [ValidKey(hashlib.sha256(key.encode()).hexdigest()) for key in keys])
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Raises `CannotStart` if nothing can listen on `host`:`port`."""
+def require_free_port(host: str, port: int, option: str) -> None:
+    """Raises `CannotStart` if nothing can listen on `host`:`port`, which `option` sets."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -104,7 +111,7 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                reason = f"Port {port} on {host} is taken by another program: stop it, or choose another with --port."
+                reason = f"Port {port} on {host} is taken by another program: stop it, or choose another with {option}."
             else:
                 reason = f"Nothing can listen on {host} port {port}: {error.strerror}."
             raise CannotStart(reason) from error

@@ -15,6 +15,8 @@ MPS_CONTROL = "nvidia-cuda-mps-control"
 PIPE_DIRECTORY = "CUDA_MPS_PIPE_DIRECTORY"
 LOG_DIRECTORY = "CUDA_MPS_LOG_DIRECTORY"
 VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+PERCENTAGE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+"""A client's share of the SMs, read when CUDA starts in it."""
 
 _LONGEST_PIPE_NAME = "control_privileged"
 _SOCKET_PATH_LIMIT = 107  # sizeof(sockaddr_un.sun_path) less the closing zero byte

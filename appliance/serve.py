@@ -11,8 +11,11 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from appliance.coordinator import SemiPDCoordinator, create_semi_pd_coordinator
-from appliance.instance import Instance, Running, publish_keys, require_free_port
+from appliance.instance import Instance, Running, require_free_port
+from appliance.keeping import keeping
 from appliance.slo import Mode
+from appliance.store.store import Store
+from appliance.store.targets import on_command_line
 from engine.config import Mode as ServingMode
 from engine.config import PortArgs, ServerArgs
 from engine.device.detect import detect_device
@@ -23,6 +26,7 @@ BANNER = """
 
   REST endpoint  {url}/v1
   API key        {key}
+  Console        {console}
   Logs           {logs}
 
 Try it:
@@ -35,6 +39,8 @@ Try it:
 Ctrl-C drains and stops it.
 """
 
+
+NO_FIRST_KEY = "the first one was revoked: use another, or make one with `semi-pd keys add`"
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,7 +64,9 @@ def serve_in_foreground(settings: ServerArgs) -> None:
     instance = Instance.of_user()
     instance.claim()
     try:
-        require_free_port(settings.host, settings.port)
+        require_free_port(settings.host, settings.port, "--port")
+        if settings.console_port:
+            require_free_port(settings.console_host, settings.console_port, "--console-port")
         say(f"Starting {settings.model_name} on the {describe(settings)}.")
         ports = PortArgs.init_new(settings)
         try:
@@ -70,9 +78,13 @@ def serve_in_foreground(settings: ServerArgs) -> None:
 
 
 def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
+    with keeping(instance, settings, ports, on_command_line(settings)) as kept:
+        say(kept.sentence)
+        _serve_with(kept.store, kept.settings, ports, instance, kept.api_key or NO_FIRST_KEY)
+
+
+def _serve_with(store: Store, settings: ServerArgs, ports: PortArgs, instance: Instance, api_key: str) -> None:
     inbox: Inbox = queue.SimpleQueue()
-    api_key = instance.api_key()
-    publish_keys(ports, [api_key])
     coordinator = create_semi_pd_coordinator(
         settings,
         ports,
@@ -87,6 +99,8 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
         log_dir=instance.log_dir,
         say=say,
         on_failure=lambda problem: inbox.put(Failed(problem)),
+        console=bool(settings.console_port),
+        store=store,
     )
     for sign in STOP_SIGNALS:
         signal.signal(sign, lambda *_: inbox.put(Stop()))
@@ -95,7 +109,8 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
     try:
         if _serves(inbox):
             instance.announce(Running(os.getpid(), str(ports.runtime_dir), url))
-            say(BANNER.format(model=settings.model_name, url=url, key=api_key, logs=instance.log_dir))
+            console = describe_console(settings, instance)
+            say(BANNER.format(model=settings.model_name, url=url, key=api_key, console=console, logs=instance.log_dir))
             if isinstance(ended := inbox.get(), Failed):
                 raise CannotStart(ended.problem)
             say("Draining. Ctrl-C again stops at once.")
@@ -124,6 +139,14 @@ def _stop(coordinator: SemiPDCoordinator, inbox: Inbox) -> None:
             coordinator.kill()
     stopping.start()
     stopping.join()
+
+
+def describe_console(settings: ServerArgs, instance: Instance) -> str:
+    """Where the console is and, as long as nobody has claimed it, the one-time token that does."""
+    if not settings.console_port:
+        return "none"
+    token = instance.setup_token()
+    return f"{settings.console_url}, one-time token {token}" if token else settings.console_url
 
 
 def endpoint_url(settings: ServerArgs) -> str:

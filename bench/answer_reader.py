@@ -1,7 +1,8 @@
 """From the bytes of one streamed HTTP answer to the times of its tokens. Does no I/O and knows no clock.
 
 An event counts as tokens if it has a `text` member; it is not decoded for that, and neither are the token ids in it,
-whose commas are counted. Only the few events with something else (usage, an error, the end) are decoded as JSON.
+whose commas are counted, unless the record keeps them. Only the few events with something else (usage, an error, the
+end) are decoded as JSON.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class AnswerReader:
             ids = line.find(_TOKEN_IDS)
             if ids >= 0:
                 self._record.event_tokens.append(_listed(line, ids + len(_TOKEN_IDS)))
+                if self._record.token_ids is not None:
+                    self._record.token_ids += _named(line, ids + len(_TOKEN_IDS))
         if not has_text or _USAGE in line:
             self._on_other(line[len(_DATA) :].strip())
 
@@ -106,6 +109,11 @@ def _listed(line: bytes, begin: int) -> int:
     """Items of the JSON list of numbers that begins there."""
     end = line.index(b"]", begin)
     return line.count(b",", begin, end) + 1 if end > begin else 0
+
+
+def _named(line: bytes, begin: int) -> list[int]:
+    """The numbers of the JSON list that begins there."""
+    return [int(number) for number in line[begin : line.index(b"]", begin)].split(b",") if number.strip()]
 
 
 def _decoded(data: bytes) -> dict[str, Any] | None:

@@ -279,10 +279,16 @@ def report(
 ) -> None:
     """Make a page of all results."""
     from bench.report import report as page  # noqa: PLC0415
+    from bench.rotation.result import RESULTS as ROTATIONS  # noqa: PLC0415
+    from bench.rotation.result import RotationResults  # noqa: PLC0415
+    from bench.shift.result import RESULTS as SHIFTS  # noqa: PLC0415
+    from bench.shift.result import ShiftResults  # noqa: PLC0415
 
     with explained():
-        out.write_text(page(Results(results).lines))
-        typer.echo(f"{out} is made from {results}.")
+        rotations = RotationResults(results.parent / ROTATIONS.name)
+        shifts = ShiftResults(results.parent / SHIFTS.name)
+        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines))
+        typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 
 @app.command()

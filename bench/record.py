@@ -13,7 +13,8 @@ class Record(msgspec.Struct):
 
     `events`: when each server-sent event with tokens arrived; `event_tokens`: how many it carried, known only where
     token ids were asked for. `completion_tokens` and `prompt_tokens` are the server's own count, from the usage at the
-    end. `failure` is None for an answer that is whole and as long as it was to be.
+    end. `token_ids` are kept where the list is given. `failure` is None for an answer that is whole and as long as it
+    was to be.
     """
 
     due: float
@@ -25,6 +26,7 @@ class Record(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     failure: str | None = "unfinished"
+    token_ids: list[int] | None = None
 
     @property
     def late(self) -> float:

@@ -8,10 +8,15 @@ from typing import TypeVar
 
 from bench.machine import Machine
 from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
+from bench.rotation import table as rotation_table
+from bench.rotation.result import RotationLine
+from bench.shift import table as shift_table
+from bench.shift.result import ShiftLine
 from bench.summary import LAG_LIMIT_MS
 from bench.table import HEADINGS, POINTS, digits, row
 
 T = TypeVar("T", RunLine, SearchLine, MicroLine)
+M = TypeVar("M", RotationLine, ShiftLine)
 
 _INTRODUCTION = f"""\
 <!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
@@ -27,6 +32,8 @@ _INTRODUCTION = f"""\
 | `semi-pd bench trace FILE` | requests that a file times itself |
 | `semi-pd bench micro --model DIR` | a model's steps beside their floors, without a server |
 | `semi-pd bench shape DIR` | makes a model directory for `--load-format dummy` |
+| `python -m bench.rotation --mix azure-conv --rate 12` | what streams notice while the appliance is rotated |
+| `python -m bench.shift` | load that shifts: the policy beside static splits |
 | `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
 | `semi-pd bench report` | makes this page |
 
@@ -44,7 +51,23 @@ in its event loop, at the 99th percentile, does not count and is not shown. Perc
 """
 
 
-def report(lines: Sequence[Line]) -> str:
+_ROTATION = """\
+Rotations by `python -m bench.rotation`, with new processes each time, under load that goes on. Answers that are
+*compared* were known from an undisturbed run, token by token. A *pause* is one of one stream: how much longer than a
+step of that moment its longest silence was, from the new group's being ready to a second after it was live; the *same
+without a rotation* is what is found in the same way where nothing is handed over. The *longest gap* is that of any
+stream from the order until the old group had gone, beside spans of that length without a rotation. Several figures are
+{points}. *Timed* are rotations during which the client itself was not late; of the others only what was counted counts.
+On a CPU times show control, not speed.
+"""
+
+_SHIFT = """\
+Load that shifts from prompts to answers and back by `python -m bench.shift`, once under the policy and once at each
+split: the part of all requests that kept both targets. On a CPU this shows control, not speed.
+"""
+
+
+def report(lines: Sequence[Line], rotations: Sequence[RotationLine] = (), shifts: Sequence[ShiftLine] = ()) -> str:
     """The whole page, in Markdown."""
     runs = [line for line in lines if isinstance(line, RunLine)]
     shown = [run for run in runs if run.summary.counts and run.configuration.goal is None]
@@ -54,7 +77,9 @@ def report(lines: Sequence[Line]) -> str:
     parts += _sections("Highest rates", searches, _search_table)
     parts += _sections("Runs", shown, _run_table)
     parts += _sections("Steps beside their floors", steps, _micro_table)
-    if not (shown or searches or steps):
+    parts += _rotation_sections(rotations)
+    parts += _shift_sections(shifts)
+    if not (shown or searches or steps or rotations or shifts):
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
     if late:
@@ -72,6 +97,32 @@ def _sections(heading: str, lines: Sequence[T], table) -> Iterable[str]:
         yield f"### {describe(machine)}\n"
         yield table(measured)
         yield _commands([line.origin for line in measured])
+
+
+def _rotation_sections(lines: Sequence[RotationLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Rotations under load\n\n{_ROTATION.format(points=rotation_table.POINTS)}"
+        yield f"### {describe(machine)}\n"
+        columns = [rotation_table.row(summed) for summed in rotation_table.summaries(measured)]
+        cells = [(heading, *row_of) for heading, *row_of in zip(rotation_table.HEADINGS, *columns, strict=True)]
+        yield markdown_table(("", *(["measured"] * len(columns))), cells)
+        yield _commands([line.origin for line in measured])
+
+
+def _shift_sections(lines: Sequence[ShiftLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Load that shifts\n\n{_SHIFT}"
+        yield f"### {describe(machine)}\n"
+        for group in shift_table.compared(measured):
+            yield markdown_table(shift_table.headings(group.configuration), map(shift_table.row, group.lines))
+            yield f"{shift_table.verdict(group)}\n"
+        yield _commands([line.origin for line in measured])
+
+
+def _by_machine(lines: Sequence[M]) -> Iterable[tuple[Machine, list[M]]]:
+    ordered = sorted(lines, key=lambda line: describe(line.origin.machine))
+    for machine, group in groupby(ordered, key=lambda line: line.origin.machine):
+        yield machine, list(group)
 
 
 def _machine_key(line: RunLine | SearchLine | MicroLine) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -25,8 +26,11 @@ class Origin(msgspec.Struct, frozen=True):
     machine: Machine
 
     @classmethod
-    def now(cls, machine: Machine) -> Origin:
+    def now(cls, machine: Machine, program: Sequence[str] = ()) -> Origin:
+        """`program`: what was called, where that is not `semi-pd bench`."""
         given = sys.argv[1:]
+        if program:
+            return cls(datetime.now(UTC).isoformat(timespec="seconds"), without_key([*program, *given]), machine)
         words = ["semi-pd", *given] if given[:1] == ["bench"] else ["semi-pd", "bench", *given]
         return cls(datetime.now(UTC).isoformat(timespec="seconds"), without_key(words), machine)
 

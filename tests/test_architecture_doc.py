@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from appliance.cli import app
 
 ROOT = Path(__file__).parent.parent
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SOURCES = [path for package in ("engine", "appliance") for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES = [path for package in ("engine", "appliance", "webui") for path in sorted((ROOT / package).rglob("*.py"))]
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 MEMBER = re.compile(r"([A-Z]\w*)\.(\w+)")
-MODULE = re.compile(r"(engine|appliance)(\.\w+)*")
+MODULE = re.compile(r"(engine|appliance|webui)(\.\w+)*")
 COMMAND = re.compile(r"semi-pd ([a-z]+)")
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -37,10 +41,10 @@ def commands_in(page: Path) -> set[str]:
 
 
 def commands() -> set[str]:
-    """What `semi-pd` has: functions that are decorated so."""
-    tree = ast.parse((ROOT / "appliance" / "cli.py").read_text("utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return {one.name for one in functions if any("app.command" in ast.unparse(mark) for mark in one.decorator_list)}
+    """What `semi-pd` has."""
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    return set(command.commands)
 
 
 def members(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -17,9 +17,12 @@ def test_open_choices_are_made_for_the_device() -> None:
     assert ServerArgs(max_running_requests=3).for_device("cuda").max_running_requests == 3
 
 
-def test_shares_that_corrupt_results_are_not_offered() -> None:
-    with pytest.raises(CannotStart, match="cannot be 'mps'"):
-        ServerArgs(splitter=Splitter.MPS).for_device("cuda")
+def test_a_device_is_split_by_what_can_split_it() -> None:
+    assert ServerArgs(splitter=Splitter.MPS).for_device("cuda").splitter is Splitter.MPS
+    with pytest.raises(CannotStart, match="cannot be 'mps' on the CPU: it can be duty or none"):
+        ServerArgs(splitter=Splitter.MPS).for_device("cpu")
+    with pytest.raises(CannotStart, match="cannot be 'duty' on a GPU"):
+        ServerArgs(splitter=Splitter.DUTY).for_device("cuda")
 
 
 def test_the_environment_sets_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +57,19 @@ def test_a_directory_too_deep_for_sockets_is_named(monkeypatch: pytest.MonkeyPat
     with pytest.raises(CannotStart, match="set XDG_RUNTIME_DIR to a shorter path"):
         PortArgs.init_new(ServerArgs())
     assert not list(deep.iterdir())
+
+
+def test_deterministic_cuts_prompts_in_whole_pages() -> None:
+    settings = ServerArgs(deterministic=True, prefill_token_budget=100, page_size=16)
+    assert settings.for_device("cpu").chunk_tokens == 96
+    assert ServerArgs(prefill_token_budget=100).for_device("cpu").chunk_tokens is None
+    with pytest.raises(
+        CannotStart, match="prefill_token_budget cannot be 15 with deterministic.*at least page_size, 16"
+    ):
+        ServerArgs(deterministic=True, prefill_token_budget=15, page_size=16).for_device("cpu")
+
+
+def test_a_padded_step_is_small_unless_asked_for() -> None:
+    assert ServerArgs(deterministic=True).for_device("cuda").max_running_requests == 64
+    assert ServerArgs(deterministic=True, max_running_requests=200).for_device("cuda").max_running_requests == 200
+    assert ServerArgs().for_device("cuda").max_running_requests == 256

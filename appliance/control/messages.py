@@ -18,6 +18,12 @@ class AskRotation(Message, frozen=True):
     reason: str = ""
 
 
+class AskRotations(Message, frozen=True):
+    """The latest rotations, oldest first, each with what became of it."""
+
+    limit: int = 100
+
+
 class AskDecisions(Message, frozen=True):
     """The policy's latest decisions, each with its sentence and what came of it."""
 
@@ -25,16 +31,58 @@ class AskDecisions(Message, frozen=True):
 
 
 class SetTarget(Message, frozen=True):
-    """New SLO targets, in milliseconds; for the 95th percentile of both."""
+    """New SLO targets, in milliseconds; for the 95th percentile of both. None: as it was.
 
-    ttft_ms: float
-    tpot_ms: float
+    `by` and `reason` are kept.
+    """
+
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    window_seconds: float | None = None
+    cooldown_seconds: float | None = None
+    min_confidence: float | None = None
+    by: str = ""
+    reason: str = ""
 
 
 class SetMode(Message, frozen=True):
     """`auto`: the policy moves the split; `hold`: it only says what it would do; `manual`: it keeps quiet."""
 
     mode: str
+    by: str = ""
+    reason: str = ""
+
+
+class AddKey(Message, frozen=True):
+    """Make an API key; `data` of the answer is `{"key": …}`, and it is told only there. See `appliance.store.keys`."""
+
+    name: str
+    by: str
+    scopes: tuple[str, ...] = ("inference",)
+    expires_at: float | None = None
+    requests_per_minute: int | None = None
+
+
+class RevokeKey(Message, frozen=True):
+    """From the next request on it is not known any more."""
+
+    name: str
+    by: str
+
+
+class FreeCachedPages(Message, frozen=True):
+    """Free the KV pages that no request holds and that are kept for prompts that begin alike."""
+
+
+class AskUnits(Message, frozen=True):
+    """The machine's services as systemd sees them, each an `UnitState`; refused where it started nothing."""
+
+
+class RestartUnit(Message, frozen=True):
+    """Restart one of the appliance's services, and answer when it is ready again. Of the controller itself: at once."""
+
+    name: str
+    by: str = ""
 
 
 class Reply(Message, frozen=True):
@@ -45,7 +93,19 @@ class Reply(Message, frozen=True):
     data: str = "{}"
 
 
-Command = AskStatus | AskRotation | AskDecisions | SetTarget | SetMode
+Command = (
+    AskStatus
+    | AskRotation
+    | AskRotations
+    | AskDecisions
+    | SetTarget
+    | SetMode
+    | AddKey
+    | RevokeKey
+    | FreeCachedPages
+    | AskUnits
+    | RestartUnit
+)
 
 TO_CONTROLLER: Codec[Command] = Codec(Command)
 FROM_CONTROLLER: Codec[Reply] = Codec(Reply)

@@ -52,15 +52,18 @@ def rotation_manager() -> Iterator[ProcessRotationManager]:
 
 class TestRotation:
     def test_another_split_is_live_when_the_request_returns(self, rotation_manager: ProcessRotationManager) -> None:
-        before = {pid for group in rotation_manager.status["groups"] for pid in group["pids"]}
         success = rotation_manager.request_sm_reallocation(SMAllocation(prefill_percentage=60, decode_percentage=40))
         assert success
         status = rotation_manager.status
         assert status["split_in_force"] == "60/40"
-        (active,) = [group for group in status["groups"] if group["stage"] == "active"]
-        assert not before & set(active["pids"])
         shares = {worker["share_percentage"] for worker in status["scheduler"]["workers"] if worker["is_active"]}
         assert shares == {60, 40}
+
+    def test_processes_are_replaced_where_that_is_asked_for(self, rotation_manager: ProcessRotationManager) -> None:
+        before = {pid for group in rotation_manager.status["groups"] for pid in group["pids"]}
+        assert rotation_manager.request_sm_reallocation(SMAllocation(60, 40), new_group=True)
+        (active,) = [group for group in rotation_manager.status["groups"] if group["stage"] == "active"]
+        assert not before & set(active["pids"])
 
     def test_every_rotation_is_in_the_status_with_its_sentence(self, rotation_manager: ProcessRotationManager) -> None:
         assert rotation_manager.request_sm_reallocation(SMAllocation(50, 50), reason="a try")
