@@ -132,7 +132,7 @@ def open_stage(memory: Attachment, settings: ServerArgs) -> Stage:
     partition = device.partition(Phase.DECODE, SMAllocation(100, 100), Splitter.NONE)
     with partition.step():
         runner = map_model(memory, device, settings)
-        warm_up(runner)
+        warm_up(runner, memory.manifest.kv.page_size)
     device.synchronize()
     return Stage(runner, device, partition, memory)
 
