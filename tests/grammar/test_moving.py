@@ -58,7 +58,7 @@ def new_stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Rehearsal]:
     def own(make: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments: make(*arguments, grammars())
 
-    monkeypatch.setattr(rehearsal, "HashModel", BoundModel)
+    monkeypatch.setattr(rehearsal.Rehearsal, "model_type", BoundModel)
     monkeypatch.setattr(rehearsal, "Prefiller", own(Prefiller))
     monkeypatch.setattr(rehearsal, "Decoder", own(Decoder))
     return partial(Rehearsal, page_size=4)

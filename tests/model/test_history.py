@@ -81,7 +81,7 @@ class Witness(HashModel):
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Witness]:
-    monkeypatch.setattr(rehearsal, "HashModel", Witness)
+    monkeypatch.setattr(rehearsal.Rehearsal, "model_type", Witness)
     monkeypatch.setattr(Witness, "prefilled_output", 0)
     monkeypatch.setattr(Witness, "decoded", 0)
     return Witness

@@ -54,6 +54,12 @@ def answers(appliance: Appliance, key: str) -> int:
     return httpx.post(f"{appliance.url}/v1/completions", json=body, headers=headers, timeout=60).status_code
 
 
+def until_counted(terminal: Terminal, requests: int) -> None:
+    """What has ended is counted once a second; what ends in the very last one before a stop is not."""
+    while terminal.shows("slo", "report", "--since", "1h")["total"]["requests"] < requests:
+        pass
+
+
 def test_what_was_set_and_done_is_there_after_a_restart(tmp_path: Path) -> None:
     backup = tmp_path / "backup.db"
     with running_appliance(tmp_path) as appliance:
@@ -65,6 +71,7 @@ def test_what_was_set_and_done_is_there_after_a_restart(tmp_path: Path) -> None:
         assert answers(appliance, key) == 200
         terminal.says("keys", "revoke", "ci")
         assert answers(appliance, key) == 401, "from the very next request on"
+        until_counted(terminal, 1)
         terminal.says("backup", str(backup))
         assert "is running already" in terminal.refuses("restore", str(backup))
     with running_appliance(tmp_path) as appliance:
@@ -72,6 +79,7 @@ def test_what_was_set_and_done_is_there_after_a_restart(tmp_path: Path) -> None:
         assert appliance.status["slo"]["target"]["ttft_target_ms"] == 4321
         assert [record["asked"] for record in terminal.shows("rotations")] == ["50/50"]
         assert (answers(appliance, key), answers(appliance, other)) == (401, 200)
+        until_counted(terminal, 2)
         assert appliance.status["store"]["problem"] == ""
     keys = {row["name"]: row for row in terminal.shows("keys", "list")}
     assert keys.keys() == {"first", "ci", "other"} and keys["ci"]["revoked_by"] and keys["ci"]["last_used_at"]
