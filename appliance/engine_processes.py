@@ -24,7 +24,10 @@ CONSOLE_REST_SECONDS = 2.0
 
 
 class EngineProcesses:
-    """Starts and ends them one by one; `on_end` hears, in words for a person, of one that ended by itself."""
+    """Starts and ends them one by one; `on_end` hears, in words for a person, of one that ended by itself.
+
+    `on_scheduler_end` hears of the scheduler, unless that says that it cannot start.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class EngineProcesses:
         log_dir: Path,
         attention: Attention,
         on_end: Callable[[str], None],
+        on_scheduler_end: Callable[[Child], None],
         say: Callable[[str], None] = lambda line: None,
     ):
         self._settings = settings
@@ -40,6 +44,7 @@ class EngineProcesses:
         self._log_dir = log_dir
         self._attention = attention
         self._on_end = on_end
+        self._on_scheduler_end = on_scheduler_end
         self._say = say
         self._ends_are_expected = False
         self._gpu = visible_gpu(settings.gpu, os.environ)
@@ -176,8 +181,7 @@ class EngineProcesses:
         self._attention.forget(child.pidfd)
         if child.exit_code == CANNOT_START:
             self._on_end(child.last_words)
+        elif child.name == "scheduler":
+            self._on_scheduler_end(child)
         else:
-            self._on_end(
-                f"The {child.name} process ended with exit code {child.exit_code}. "
-                f"The last lines of {child.log_path}:\n{child.last_words}"
-            )
+            self._on_end(child.obituary)

@@ -117,10 +117,11 @@ def _against(value: float, target: float) -> Text:
 
 
 def sentences(status: dict[str, Any]) -> list[Text]:
-    """The latest decision and the latest rotation, in their own words."""
-    decision, rotations = status["slo"]["latest_decision"], status["rotations"]
+    """The latest decision, rotation and loss of a scheduler, in their own words."""
+    decision, rotations, losses = status["slo"]["latest_decision"], status["rotations"], status["scheduler_losses"]
     lines = [(decision["decided_at"], decision["sentence"])] if decision else []
     lines += [(rotations[-1]["asked_at"], rotations[-1]["sentence"])] if rotations else []
+    lines += [(losses[-1]["at"], losses[-1]["sentence"])] if losses else []
     return [Text(f"  {clock(at)}  {sentence}") for at, sentence in sorted(lines)]
 
 

@@ -62,11 +62,17 @@ class Gone(NamedTuple):
     problem: str = ""
 
 
+class SchedulerLost(NamedTuple):
+    """The scheduler has ended, and another follows once every group it knew is gone."""
+
+    problem: str
+
+
 class Stopping(NamedTuple):
     """Everything is to end; nothing is formed any more."""
 
 
-Event = Asked | Ready | Activated | Changed | Idle | Lost | TimedOut | Gone | Stopping
+Event = Asked | Ready | Activated | Changed | Idle | Lost | TimedOut | Gone | SchedulerLost | Stopping
 
 # ── actions ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

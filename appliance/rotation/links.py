@@ -51,12 +51,14 @@ class Links:
         self._on_event = on_event
         self._prepared_beside = prepared_beside
         self._context = zmq.Context()
-        self._scheduler = self._connect(ports.control_address, told.FROM_SCHEDULER)
+        self._scheduler_address = ports.control_address
+        self._scheduler = self._connect(self._scheduler_address, told.FROM_SCHEDULER)
         self._leaders = {slot: self._connect(ports.leader_address(slot), told.FROM_LEADER) for slot in SLOTS}
         self._status_wanted: list[Callable[[told.Status], None]] = []
         self._load_wanted: list[Callable[[told.LoadReport], None]] = []
         self._freed_wanted: deque[Callable[[int], None]] = deque()
         self._groups_wanted: list[Callable[[told.Groups], None]] = []
+        self._aim = to_scheduler.Aim(settings.ttft_target_ms / 1000)
         self.pids: dict[int, tuple[int, ...]] = {}
         self.used_bytes: dict[int, int] = {}
         """Of the device's memory, by groups that are ready."""
@@ -66,6 +68,19 @@ class Links:
     def watch_groups(self) -> None:
         """Hear of groups that are ready, idle or lost."""
         self._to_scheduler(to_scheduler.Watch())
+
+    def forget_scheduler(self) -> None:
+        """It has ended: what it was still to be told is nothing for the next, what it was asked stays unanswered."""
+        self._attention.forget(self._scheduler)
+        self._scheduler.close(0)
+        self._scheduler = self._connect(self._scheduler_address, told.FROM_SCHEDULER)
+        self._freed_wanted.clear()
+        self._load_wanted.clear()
+
+    def begin_anew(self) -> None:
+        """Tell a scheduler that has just been started what the one before it knew."""
+        self.watch_groups()
+        self._to_scheduler(self._aim)
 
     def do(self, action: Action) -> None:
         """Pass an action on to whoever carries it out; those that concern only the controller are none of them."""
@@ -103,7 +118,8 @@ class Links:
 
     def aim(self, ttft_target_seconds: float) -> None:
         """Tell the scheduler when first tokens are due."""
-        self._to_scheduler(to_scheduler.Aim(ttft_target_seconds))
+        self._aim = to_scheduler.Aim(ttft_target_seconds)
+        self._to_scheduler(self._aim)
 
     def ask_load(self, answer: Callable[[told.LoadReport], None]) -> None:
         """Call `answer` with how far requests have come."""

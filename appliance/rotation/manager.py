@@ -30,6 +30,7 @@ from appliance.rotation.events import (
     Lost,
     Ready,
     Retire,
+    SchedulerLost,
     TimedOut,
 )
 from appliance.rotation.finding import Found
@@ -38,10 +39,12 @@ from appliance.rotation.links import Links
 from appliance.rotation.memory import GroupMemory, free_bytes_of
 from appliance.rotation.prepared import prepared_beside
 from appliance.rotation.requests import Requests
+from appliance.rotation.scheduler_losses import SchedulerLosses
 from appliance.rotation.shutdown import follow, shutdown_stages
 from appliance.rotation.startup import Startup
 from appliance.rotation.state import State
 from appliance.rotation.table import step
+from appliance.supervisor.local import Child
 from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart, SemiPDError
@@ -55,6 +58,8 @@ CHANGE_SECONDS = 10.0
 """How long a group may take to change its split in place; each worker does it between two of its steps."""
 RETIRE_SECONDS = 60.0
 """How long a group may take to drain before it is killed; it has nothing to do any more."""
+LAST_STEP_SECONDS = 10.0
+"""How long a group may take to end once its scheduler has: a step is all that is left to do."""
 ANSWER_SECONDS = 3.0
 """How long the scheduler may take to say how it is; it answers between two messages."""
 
@@ -97,9 +102,10 @@ class ProcessRotationManager:
         self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._attention = Attention()
         self._processes = EngineProcesses(
-            self.settings, port_args, self._log_dir, self._attention, self._fail, self._say
+            self.settings, port_args, self._log_dir, self._attention, self._fail, self._scheduler_ended, self._say
         )
         self._links = Links(self.settings, port_args, self._attention, self._happen, self._prepared_beside)
+        self._losses = SchedulerLosses(self._start_next_scheduler, self._say)
         self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
         self._attaching = Attaching(
             self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
@@ -161,7 +167,7 @@ class ProcessRotationManager:
 
         def ask() -> None:
             if not self._state.is_stopping:
-                if self._started.done():
+                if self._started.done() and not self._losses.is_under_way:
                     self._links.ask_load(on_report)
                 self._attention.after(seconds, ask)
 
@@ -180,7 +186,7 @@ class ProcessRotationManager:
         return self._attention.call(
             lambda: (
                 describe(self.settings, self._state, self._links.pids, processes, scheduler, self._history)
-                | {"memory": self._memory.describe()}
+                | {"memory": self._memory.describe(), "scheduler_losses": self._losses.described}
             )
         ).result()
 
@@ -286,6 +292,24 @@ class ProcessRotationManager:
             self._processes.start_gateway()
         self._links.watch_groups()
 
+    def _scheduler_ended(self, scheduler: Child) -> None:
+        """Gateways keep what was accepted and hand it in to the next one, which starts when the old groups are gone."""
+        refusal = self._losses.refusal()
+        if refusal or not self._started.done():
+            self._fail(f"{scheduler.obituary}\n{refusal}".rstrip())
+            return
+        self._say(scheduler.obituary)
+        self._links.forget_scheduler()
+        self._losses.begin(scheduler.end, self._state.latest_epoch)
+        for group in self._state.groups:
+            late = Lost(group.epoch, f"The group of epoch {group.epoch} did not end with its scheduler.")
+            self._attention.after(LAST_STEP_SECONDS, partial(self._if_there, late))
+        self._happen(SchedulerLost(scheduler.end))
+
+    def _start_next_scheduler(self) -> None:
+        self._processes.start_scheduler()
+        self._links.begin_anew()
+
     def _fail(self, problem: str) -> None:
         """The engine cannot start, or cannot go on."""
         if self._state.is_stopping:
@@ -320,12 +344,13 @@ class ProcessRotationManager:
         if isinstance(event, Ready) and (warning := self._memory.warning(event.epoch)):
             self._say(warning)
         problem = getattr(event, "problem", "")
-        is_told_otherwise = isinstance(event, Changed)  # the rotation that follows says it
+        is_told_otherwise = isinstance(event, (Changed, SchedulerLost))  # by the rotation that follows, or in full
         if problem and not is_told_otherwise and not self._state.is_stopping:
             self._say(problem)
         self._state, actions = step(self._state, event)
         for action in actions:
             self._carry_out(action, problem)
+        self._losses.see(self._state)
         self._start_next()
 
     def _carry_out(self, action: Action, because: str) -> None:

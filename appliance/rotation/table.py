@@ -26,6 +26,7 @@ from appliance.rotation.events import (
     Lost,
     Ready,
     Retire,
+    SchedulerLost,
     Stopping,
     TimedOut,
 )
@@ -135,6 +136,18 @@ def _gone(state: State, event: Gone) -> Step:
     return state, actions
 
 
+def _scheduler_lost(state: State, event: SchedulerLost) -> Step:
+    """Every group ends: those that computed for it drain by themselves, one that was starting is told to."""
+    epoch = state.rotating_to or (state.active.epoch if state.active else 0)
+    state, answers = _finished(state, epoch, event.problem, ())
+    starting = [group for group in state.groups if group.stage is Stage.STARTING]
+    for group in state.groups:
+        is_ended = group in starting or group.stage is Stage.KILLED
+        state = _with(state, group, Stage.KILLED if is_ended else Stage.RETIRING)
+    kills = (Kill(group.epoch, group.slot) for group in starting)
+    return _serve_again(state, (*answers, *kills), event.problem)
+
+
 def _stopping(state: State, event: Stopping) -> Step:
     state = replace(state, is_stopping=True)
     epoch = state.rotating_to or (state.active.epoch if state.active else 0)
@@ -150,6 +163,7 @@ _TRANSITIONS: dict[type, Callable[[State, object], Step]] = {
     Lost: _lost,
     TimedOut: _timed_out,
     Gone: _gone,
+    SchedulerLost: _scheduler_lost,
     Stopping: _stopping,
 }  # pyright: ignore[reportAssignmentType]  # each function takes its own event
 

@@ -82,7 +82,9 @@ class Window:
         self._reports.append(_Reported(now, metrics))
 
     def count_work(self, totals: WorkTotals, now: float) -> None:
-        """What the workers have computed so far."""
+        """What the workers have computed so far; a scheduler that is new counts from its own start."""
+        if self._work and totals.decode_steps < self._work[-1].totals.decode_steps:
+            self._work.clear()
         self._work.append(_Counted(now, totals))
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────

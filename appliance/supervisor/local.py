@@ -38,6 +38,18 @@ class Child:
         """The end of its log."""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-LAST_WORDS_LINES:])
 
+    @property
+    def end(self) -> str:
+        """How it ended, in a sentence."""
+        code = self.process.wait()
+        how = f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        return f"The {self.name} process {how}."
+
+    @property
+    def obituary(self) -> str:
+        """How it ended, and what it said last."""
+        return f"{self.end} The last lines of {self.log_path}:\n{self.last_words}"
+
     def terminate(self) -> None:
         """Ask it to drain and exit."""
         self.process.terminate()
@@ -68,7 +80,7 @@ class LocalSupervisor:
         self.children: dict[str, Child] = {}
 
     def start(self, name: str, module: str, *arguments: str, **environment: str) -> Child:
-        """Start a process; its log begins anew."""
+        """Start a process, or another of a name whose process has ended; its log begins anew."""
         log_path = self._log_dir / f"{name}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
@@ -79,6 +91,8 @@ class LocalSupervisor:
                 env={**self._environment, **environment, SUPERVISOR_VARIABLE: str(os.getpid())},
                 process_group=0,
             )
+        if name in self.children:
+            os.close(self.children[name].pidfd)
         child = Child(name, process, log_path, os.pidfd_open(process.pid))
         self.children[name] = child
         return child

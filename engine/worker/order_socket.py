@@ -20,7 +20,11 @@ Order = PrefillOrder | DecodeOrder | TakeShare | Drain
 
 
 class OrderSocket:
-    """`identity` names this worker to the scheduler; `resident` is the connection whose end ends the worker."""
+    """`identity` names this worker to the scheduler; `resident` is the connection whose end ends the worker.
+
+    When the scheduler's end of the line is gone, that is an order to drain: another scheduler gives away the pages
+    that this worker writes to, and must find it ended.
+    """
 
     def __init__(self, address: str, identity: str, resident: socket.socket):
         self._context = zmq.Context()
@@ -29,11 +33,13 @@ class OrderSocket:
         self._socket.set(zmq.LINGER, _LINGER_MS)
         self._socket.set(zmq.SNDHWM, 0)
         self._socket.set(zmq.RCVHWM, 0)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._socket.connect(address)
         self._resident = resident
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(resident, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
         self._drain_read, self._drain_write = os.pipe()
         self._poller.register(self._drain_read, zmq.POLLIN)
 
@@ -49,7 +55,9 @@ class OrderSocket:
         events = dict(self._poller.poll(None if wait else 0))
         if self._resident.fileno() in events:
             raise ResidentGone("The resident has ended, and with it the memory this worker computes on.")
-        orders: list[Order] = [Drain(0)] if self._drain_read in events else []
+        if self._monitor in events:
+            self._socket.set(zmq.LINGER, 0)  # nobody waits for its last words
+        orders: list[Order] = [Drain(0)] if {self._drain_read, self._monitor} & events.keys() else []
         while True:
             try:
                 orders.append(TO_WORKER.decode(self._socket.recv(zmq.NOBLOCK)))
@@ -72,5 +80,7 @@ class OrderSocket:
 
     def close(self) -> None:
         """Send what is still queued, then hang up."""
-        self._socket.close(linger=5000)
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close()
         self._context.term()

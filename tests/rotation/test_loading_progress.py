@@ -22,7 +22,14 @@ from engine.config import PortArgs, ServerArgs
 )
 def test_the_latest_word_of_the_resident_is_told(tmp_path: Path, log: str, progress: str) -> None:
     settings = ServerArgs(device="cpu").for_device("cpu")
-    processes = EngineProcesses(settings, PortArgs(tmp_path), tmp_path, Attention(), on_end=pytest.fail)
+    processes = EngineProcesses(
+        settings,
+        PortArgs(tmp_path),
+        tmp_path,
+        Attention(),
+        on_end=pytest.fail,
+        on_scheduler_end=lambda child: pytest.fail(child.end),
+    )
     resident = processes._supervisor.start("resident", "this")
     resident.process.wait()
     resident.log_path.write_text(log)

@@ -24,6 +24,7 @@ from appliance.rotation.events import (
     Lost,
     Ready,
     Retire,
+    SchedulerLost,
     Stopping,
     TimedOut,
 )
@@ -182,6 +183,29 @@ def test_stopping_ends_a_change_with_a_sentence() -> None:
     assert table.happen(Changed(1, 1)) == []
 
 
+def test_with_its_scheduler_every_group_ends_and_another_is_formed_at_the_split_in_force() -> None:
+    table = serving()
+    assert table.happen(SchedulerLost("killed")) == [Form(2, "b", FIRST)]
+    assert [group.stage for group in table.state.groups] == [Stage.RETIRING, Stage.STARTING]
+    assert table.happen(Gone(1)) == []
+    assert table.happen(Ready(2)) == [Activate(2)]
+    assert table.happen(Activated(2)) == [KeepSpares("a")]
+
+
+def test_a_rotation_under_way_is_answered_and_its_starting_group_killed() -> None:
+    table = serving()
+    table.happen(Asked(SECOND))
+    assert table.happen(SchedulerLost("killed")) == [Finish(2, "killed"), Kill(2, "b")]
+    assert table.happen(Gone(2, "killed")) == [Form(3, "b", FIRST)], "no slot was free before"
+
+
+def test_a_change_under_way_is_answered_when_the_scheduler_is_lost() -> None:
+    table = serving()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(SchedulerLost("killed")) == [Finish(1, "killed"), Form(2, "b", FIRST)]
+    assert table.happen(Changed(1, 1)) == []
+
+
 class AnyInterruption(RuleBasedStateMachine):
     """Events in any order, as processes that may die at any time would cause them."""
 
@@ -234,6 +258,11 @@ class AnyInterruption(RuleBasedStateMachine):
             )
         )
         self.happen(event)
+
+    @rule()
+    def the_scheduler_is_lost(self) -> None:
+        self.happen(SchedulerLost("died"))
+        assert self.table.state.active is None
 
     @invariant()
     def every_rotation_is_answered_once(self) -> None:

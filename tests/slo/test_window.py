@@ -95,6 +95,14 @@ def test_work_is_what_was_added_within_the_window() -> None:
     assert (work.prefill_seconds, work.decode_seconds) == pytest.approx((15.0, 9.0))
 
 
+def test_work_counted_by_another_scheduler_is_not_set_off_against_that_of_the_one_before() -> None:
+    window = Window(30.0)
+    for at, steps in enumerate((100, 120, 5, 9)):
+        window.count_work(WorkTotals(decode_steps=steps), now=float(at))
+    work = window.summary(3.0).work
+    assert work is not None and work.decode_steps == 4
+
+
 def test_a_rise_is_forecast_to_go_on_and_noise_is_not() -> None:
     assert forecast([10.0 * span for span in range(12)], 110.0, 3) > 115
     assert significant_slope([5, 9, 4, 8, 6, 7, 5, 9, 4, 8, 6, 7]) == 0.0

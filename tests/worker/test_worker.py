@@ -77,6 +77,12 @@ class Stand:
         self._thread.join()
         return said
 
+    def lose_scheduler(self) -> None:
+        """Its end of the line is gone, and what it said stays unsaid; returns when the worker has ended."""
+        self._socket.close(linger=0)
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
     def close(self) -> None:
         if self._thread.is_alive():
             self.drain()
@@ -184,3 +190,17 @@ def test_a_share_is_taken_between_two_steps_with_nothing_in_flight(open_stand: A
     assert drawn == list(range(drawn[0], drawn[0] + len(drawn))), "no token is lost or drawn twice"
     assert "50 behind 40" in stand.device.log
     assert stand.launched_on[-1] == "step on 50"
+
+
+def test_it_drains_when_its_scheduler_is_gone_with_a_step_in_flight(open_stand: Any) -> None:
+    stand = open_stand({1: list(range(11, 10_000))}, prepare=[])
+    stand.begin()
+    decoded(stand, 1, 2, join(1, pages=3000, max_tokens=9000))
+    stand.lose_scheduler()
+    assert stand.device.log[-1] == "synchronize", stand.device.log[-5:]
+
+
+def test_it_drains_when_its_scheduler_is_gone_and_it_waits_for_orders(open_stand: Any) -> None:
+    stand = open_stand({}, prepare=[])
+    stand.begin()
+    stand.lose_scheduler()
