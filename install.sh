@@ -64,6 +64,8 @@ Options for this machine
 
 Options of --run, and of the first installation for this machine
   --model DIR            a Hugging Face model directory (Llama family)
+  --bind ADDRESS         address to listen on (127.0.0.1). Beyond this machine both ports speak TLS: the installation
+                         makes a certificate where /etc/semi-pd/tls has none, and prints its fingerprint
   --port N               port of the REST endpoint (8000)
   --console-port N       port of the console (8080)
   --gpu INDEX|UUID       which GPU, as nvidia-smi lists them (0)
@@ -105,7 +107,7 @@ read_arguments() {
                 FORWARDED+=("$@") && HAS_FORWARDED=yes
                 break
                 ;;
-            --model | --port | --console-port | --gpu | --device | --torch-index | --prefix | --wheelhouse)
+            --model | --bind | --port | --console-port | --gpu | --device | --torch-index | --prefix | --wheelhouse)
                 (($#)) || wrong_usage "The option $option needs a value."
                 set_option "$option" "$1"
                 shift
@@ -131,6 +133,10 @@ set_option() {
         --device) DEVICE=$2 ;;
         --prefix) PREFIX=$2 && ONLY_OF_MACHINE=$1 ;;
         --wheelhouse) WHEELHOUSE=$2 && ONLY_OF_MACHINE=$1 ;;
+        --bind)
+            [[ $2 =~ ^[0-9A-Za-z.:-]+$ ]] || wrong_usage "--bind is an address of this machine, not '$2'."
+            FORWARDED+=("$1" "$2") && ONLY_OF_RUN=$1
+            ;;
         *) FORWARDED+=("$1" "$2") && ONLY_OF_RUN=$1 ;;
     esac
 }

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator
 
-from webui.logs.files import LogTail
+from webui.logs.source import LogTail
 
 log = logging.getLogger(__name__)
 
@@ -114,3 +114,5 @@ def _events(
                 yield f"event: log\ndata: {json.dumps([line._asdict() for line in lines])}\n\n"
     finally:
         feed.leave(watcher)
+        if tail is not None:
+            tail.close()

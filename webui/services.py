@@ -17,7 +17,7 @@ from webui.changes import Changes
 from webui.config import ConsoleConfig
 from webui.controller import Controller
 from webui.feed import Feed
-from webui.logs.files import LogFiles
+from webui.logs.source import LogSource, logs_of_appliance
 from webui.look import Look
 from webui.processes import ProcessTable
 from webui.storage.database import Database
@@ -40,7 +40,7 @@ class Services:
     changes: Changes
     look: Look
     feed: Feed
-    logs: LogFiles
+    logs: LogSource
     processes: ProcessTable
 
     @classmethod
@@ -61,7 +61,7 @@ class Services:
             changes=Changes(controller, audit),
             look=look,
             feed=Feed(look),
-            logs=LogFiles(config.instance.log_dir),
+            logs=logs_of_appliance(config.instance.log_dir),
             processes=ProcessTable(config.instance, controller),
         )
 

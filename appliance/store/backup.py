@@ -15,7 +15,7 @@ from appliance.store.reading import StoreUnreadable, open_read_only
 from appliance.store.set_aside import BACKUPS, backups_of, is_good, put_in_place
 from engine.errors import SemiPDError
 
-KEPT_BACKUPS = 7
+KEPT_BACKUPS = 14
 
 
 class BackupRefused(SemiPDError):

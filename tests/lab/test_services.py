@@ -7,6 +7,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +199,31 @@ def test_it_stops_as_one_and_comes_up_with_the_machine(installed: Lab) -> None:
     wait_until_served(installed)
     with streaming(installed) as stream:
         assert stream.end() == "length"
+
+
+def test_the_console_shows_the_journal_and_follows_it(installed: Lab) -> None:
+    token = installed.run("semi-pd", "console", "token").strip()
+    script = (Path(__file__).parent / "browser.py").read_text()
+    python = "/opt/semi-pd/current/venv/bin/python"
+    with installed.start(python, "-c", script, "http://127.0.0.1:8080", token, "gateway") as browser:
+        assert browser.stdout is not None
+        page = "".join(takewhile(lambda line: line != "FOLLOWING\n", browser.stdout))
+        lines = page.split('id="log"')[1].split("</section>")[0]
+        assert "Listening at: " in lines
+        assert "Started " in lines and "by=systemd" in lines
+        assert "scheduler</span>" not in lines
+        installed.run("systemctl", "restart", "semi-pd-gateway")
+        said = browser.stdout.read()
+    assert browser.returncode == 0, page
+    assert "Stopping" in said or "Waiting" in said or "Handling signal: term" in said
+
+
+def test_a_backup_is_restored(installed: Lab) -> None:
+    backups = "/var/lib/semi-pd/backups"
+    latest = installed.run("bash", "-c", f"ls {backups}/appliance-*.db | tail -n 1").strip()
+    installed.run("semi-pd", "backup", "/var/lib/semi-pd/before.db")
+    installed.run("systemctl", "stop", "semi-pd-controller")
+    assert "Restored from" in installed.run("semi-pd", "restore", latest)
+    installed.run("systemctl", "start", "semi-pd-controller")
+    assert "Restored" not in installed.run("semi-pd", "status")
+    assert installed.run("bash", "-c", f"ls {backups}/replaced-*.db")

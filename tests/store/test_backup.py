@@ -131,4 +131,4 @@ def test_the_latest_daily_backups_are_kept(tmp_path: Path) -> None:
         back_up_daily(tmp_path / FILE, 86400.0 * (day + 0.5))
         back_up_daily(tmp_path / FILE, 86400.0 * (day + 0.5))
     names = sorted(path.name for path in (tmp_path / "backups").iterdir())
-    assert len(names) == KEPT_BACKUPS and names[-1].endswith("10.db")
+    assert len(names) == KEPT_BACKUPS and names[-1].endswith(f"{KEPT_BACKUPS + 3}.db")

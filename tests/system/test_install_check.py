@@ -87,6 +87,16 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path, nvidia: dict[s
     assert checked.exit_code == 1
 
 
+@pytest.mark.parametrize(("address", "is_needed"), [("0.0.0.0", True), ("::1", False), ("127.0.0.1", False)])
+def test_beyond_this_machine_a_certificate_is_needed(tmp_path: Path, address: str, is_needed: bool) -> None:
+    checked = check(tmp_path / "bin", f"--bind={address}", "--port", str(unused_port()))
+    assert ("✓ openssl, for the certificate" in checked.said) is is_needed
+
+
+def test_an_address_that_cannot_be_one(tmp_path: Path) -> None:
+    assert check(tmp_path / "bin", "--bind", 'x" or').exit_code == 2
+
+
 def test_a_port_that_somebody_has(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

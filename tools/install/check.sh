@@ -16,6 +16,7 @@ check_machine() {
         note 'no NVIDIA GPU: it runs on the CPU, which shows how it works, not how fast'
     fi
     check_ports
+    ! is_bound_beyond || check_openssl
     ((FAILURES == 0)) || die "$FAILURES of these keep Semi-PD from running here."
 }
 
@@ -95,6 +96,14 @@ check_ports() {
             bad "port $port is taken by another program: stop it, or choose another with --port or --console-port"
         fi
     done
+}
+
+check_openssl() {
+    if command -v openssl >/dev/null; then
+        good 'openssl, for the certificate'
+    else
+        bad 'openssl is missing, and --bind beyond this machine needs a certificate: apt-get install openssl'
+    fi
 }
 
 wanted_ports() {

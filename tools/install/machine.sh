@@ -16,6 +16,8 @@ source "$ROOT/tools/install/check.sh"
 source "$ROOT/tools/install/release.sh"
 # shellcheck source=tools/install/system.sh
 source "$ROOT/tools/install/system.sh"
+# shellcheck source=tools/install/certificate.sh
+source "$ROOT/tools/install/certificate.sh"
 
 # shellcheck disable=SC2153 # MODE and the like are set by install.sh
 for_machine() {
@@ -36,7 +38,7 @@ install_for_machine() {
         die "Release $in_force is in force here: ./install.sh --upgrade moves to $VERSION."
     [[ -n $in_force ]] || require_fitting_machine
     [[ -z $in_force || ${#FORWARDED[@]} == 0 ]] ||
-        die "Semi-PD is installed, and its settings are yours: set ${FORWARDED[0]#--} in $ETC/semi-pd.toml."
+        die "Semi-PD is installed, and its settings are yours: set $(setting_of "${FORWARDED[0]}") in $ETC/semi-pd.toml."
     ensure_release
     ensure_user
     ensure_settings
@@ -133,4 +135,5 @@ tell_result() {
     [[ $DRY_RUN == no ]] || return 0
     ((CHANGES)) || say "nothing has changed: release $VERSION is installed"
     ! is_running || as_user -m appliance.machine.describe "$ETC"
+    tell_certificate
 }

@@ -3,7 +3,7 @@
 
 UNITS=/usr/local/lib/systemd/system
 TARGET=semi-pd.target
-ADDRESSES_CHANGED=no
+WHY_RESTART=''
 
 ensure_user() {
     ensure_file "$ROOT/systemd/sysusers.d/semi-pd.conf" /usr/local/lib/sysusers.d/semi-pd.conf 644
@@ -21,20 +21,30 @@ ensure_settings() {
         change "write $ETC/conf.d/50-install.toml" write_given_settings
     [[ -e $ETC/semi-pd.toml ]] ||
         change "write $ETC/semi-pd.toml" put_file "$ROOT/systemd/etc/semi-pd.toml" "$ETC/semi-pd.toml" 644
+    ensure_certificate
+}
+
+setting_of() {
+    case $1 in
+        --model) echo model_path ;;
+        --bind) echo host ;;
+        *) sed 's/^--//; s/-/_/g' <<<"$1" ;;
+    esac
 }
 
 write_given_settings() {
     local new=$ETC/conf.d/.50-install.new name value i
     : >"$new"
     for ((i = 0; i < ${#FORWARDED[@]}; i += 2)); do
-        name=${FORWARDED[i]#--}
+        name=$(setting_of "${FORWARDED[i]}")
         value=${FORWARDED[i + 1]}
         case $name in
-            model) printf 'model_path = "%s"\n' "$(readlink -f -- "$value")" ;;
-            gpu) printf 'gpu = "%s"\n' "$value" ;;
-            *) printf '%s = %s\n' "${name//-/_}" "$value" ;;
+            model_path) printf '%s = "%s"\n' "$name" "$(readlink -f -- "$value")" ;;
+            gpu | host) printf '%s = "%s"\n' "$name" "$value" ;;
+            *) printf '%s = %s\n' "$name" "$value" ;;
         esac >>"$new"
     done
+    ! is_bound_beyond || printf 'tls_cert = "%s"\ntls_key = "%s"\n' "$CERTIFICATE" "$CERTIFICATE_KEY" >>"$new"
     [[ $DEVICE == auto ]] || printf 'device = "%s"\n' "$DEVICE" >>"$new"
     mv "$new" "$ETC/conf.d/50-install.toml"
 }
@@ -105,7 +115,7 @@ ensure_addresses() {
     done < <(as_user -m appliance.machine.addresses "$ETC" || echo failed)
     rm "$staged"
     [[ ${unit:-} != failed ]] || die "The settings in $ETC are not usable."
-    ((CHANGES == before)) || ADDRESSES_CHANGED=yes
+    ((CHANGES == before)) || WHY_RESTART='the address has changed'
 }
 
 # as_user ARGUMENTS…: the Python of the release in force, as the user whose files it touches.
@@ -134,8 +144,8 @@ start_if_wanted() {
         change 'enable the services at boot' systemctl --quiet enable "$TARGET"
     if ! is_running; then
         change 'start the services' start_services
-    elif [[ $ADDRESSES_CHANGED == yes ]]; then
-        change 'restart the services, for the address has changed' restart
+    elif [[ -n $WHY_RESTART ]]; then
+        change "restart the services, for $WHY_RESTART" restart
     fi
 }
 

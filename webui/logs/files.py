@@ -34,11 +34,11 @@ class LogFiles:
             at = line.at or at
             yield line._replace(at=at)
 
-    def follow(self, wanted: LogFilter) -> LogTail:
-        return LogTail(self._directory, wanted)
+    def follow(self, wanted: LogFilter) -> FileTail:
+        return FileTail(self._directory, wanted)
 
 
-class LogTail:
+class FileTail:
     """What is added from now on."""
 
     def __init__(self, directory: Path, wanted: LogFilter):
@@ -50,6 +50,9 @@ class LogTail:
         """Whole lines that were added since the last call; a file that became shorter was begun anew."""
         lines = [LogLine.of(path.stem, raw) for path in self._directory.glob("*.log") for raw in self._added_to(path)]
         return sorted(filter(self._wanted.takes, lines), key=lambda line: line.at)
+
+    def close(self) -> None:
+        """No file stays open between calls."""
 
     def _added_to(self, path: Path) -> list[str]:
         start, size = self._read.get(path, 0), path.stat().st_size
