@@ -58,7 +58,7 @@ def test_overload_is_refused_and_those_accepted_are_served_soon(
         answers = Counter(asyncio.run(crowd()))
         assert appliance.post("/v1/completions", prompt="import os", max_tokens=4)["choices"]
         assert appliance.pages_in_use == 0
-    assert answers[200] >= FIT
+    assert answers[200] >= QUEUE
     assert answers[503] >= OFFERED // 2
     assert max_overtaken(seen) <= FIT
 
