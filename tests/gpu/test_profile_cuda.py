@@ -119,7 +119,8 @@ def test_nine_splits_of_an_8b_shape_take_less_than_two_minutes(home: Path, llama
     assert measured.seconds < MOST_SECONDS
     assert len(measured.rungs) == 9
     if splitter == "green":
-        assert len(measured.offered) == 9
+        offered = {str(rung.split) for rung in measured.offered}
+        assert offered >= {"20/80", "30/70", "40/60", "50/50", "60/40", "70/30", "80/20"}
     assert grows([offered.prefill_speed for offered in measured.offered])
     assert grows([offered.decode_speed for offered in reversed(measured.offered)])
     assert all(max(offered.prefill_speed, offered.decode_speed) < 1.1 for offered in measured.offered)
