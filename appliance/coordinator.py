@@ -288,3 +288,20 @@ def create_semi_pd_coordinator(
         on_record=store.journal.decision if store else lambda record: None,
     )
     return SemiPDCoordinator(rotation, policy, port_args, store, units)
+
+
+def coordinator_of(settings: ServerArgs, ports: PortArgs, initial: SMAllocation, **options: Any) -> SemiPDCoordinator:
+    """One that goes by its settings, from the split `initial` on; `options` as for `create_semi_pd_coordinator`."""
+    return create_semi_pd_coordinator(
+        settings,
+        ports,
+        initial.prefill_percentage,
+        initial.decode_percentage,
+        settings.ttft_target_ms,
+        settings.tpot_target_ms,
+        window_size_seconds=settings.window_size_seconds,
+        adjustment_cooldown_seconds=settings.adjustment_cooldown_seconds,
+        min_confidence_threshold=settings.min_confidence_threshold,
+        mode=Mode(settings.policy),
+        **options,
+    )

@@ -10,14 +10,12 @@ import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from appliance.coordinator import SemiPDCoordinator, create_semi_pd_coordinator
+from appliance.coordinator import SemiPDCoordinator, coordinator_of
 from appliance.instance import Instance, Running, require_free_port
 from appliance.keeping import keeping
-from appliance.slo import Mode
 from appliance.store.store import Store
 from appliance.store.targets import on_command_line
-from engine.config import Mode as ServingMode
-from engine.config import PortArgs, ServerArgs
+from engine.config import Mode, PortArgs, ServerArgs
 from engine.device.detect import detect_device
 from engine.errors import CannotStart
 
@@ -85,17 +83,10 @@ def _serve(settings: ServerArgs, ports: PortArgs, instance: Instance) -> None:
 
 def _serve_with(store: Store, settings: ServerArgs, ports: PortArgs, instance: Instance, api_key: str) -> None:
     inbox: Inbox = queue.SimpleQueue()
-    coordinator = create_semi_pd_coordinator(
+    coordinator = coordinator_of(
         settings,
         ports,
-        settings.prefill_sm_percentage,
-        settings.decode_sm_percentage,
-        settings.ttft_target_ms,
-        settings.tpot_target_ms,
-        window_size_seconds=settings.window_size_seconds,
-        adjustment_cooldown_seconds=settings.adjustment_cooldown_seconds,
-        min_confidence_threshold=settings.min_confidence_threshold,
-        mode=Mode(settings.policy),
+        settings.allocation,
         log_dir=instance.log_dir,
         say=say,
         on_failure=lambda problem: inbox.put(Failed(problem)),
@@ -157,7 +148,7 @@ def endpoint_url(settings: ServerArgs) -> str:
 def describe(settings: ServerArgs) -> str:
     """The device and how the phases share it."""
     device = "GPU" if settings.device == "cuda" else "CPU"
-    if settings.mode is ServingMode.COLOCATED:
+    if settings.mode is Mode.COLOCATED:
         return f"{device}, one worker for both phases"
     shares = f"prefill {settings.prefill_sm_percentage} %, decode {settings.decode_sm_percentage} %"
     return f"{device}: {shares}, splitter {settings.splitter}"

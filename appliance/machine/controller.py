@@ -12,12 +12,11 @@ import sys
 from concurrent.futures import Future
 from pathlib import Path
 
-from appliance.coordinator import SemiPDCoordinator, create_semi_pd_coordinator
+from appliance.coordinator import SemiPDCoordinator, coordinator_of
 from appliance.instance import Instance, Running
 from appliance.keeping import Kept, keeping
 from appliance.machine.last_split import LastSplit
 from appliance.serve import endpoint_url
-from appliance.slo import Mode
 from appliance.supervisor.systemd import Units
 from engine.config import PortArgs
 from engine.process import run, set_up_logging
@@ -56,17 +55,10 @@ def attached_coordinator(
 ) -> SemiPDCoordinator:
     settings = kept.settings
     initial = LastSplit(ports.runtime_dir).read() or settings.allocation
-    return create_semi_pd_coordinator(
+    return coordinator_of(
         settings,
         ports,
-        initial.prefill_percentage,
-        initial.decode_percentage,
-        settings.ttft_target_ms,
-        settings.tpot_target_ms,
-        window_size_seconds=settings.window_size_seconds,
-        adjustment_cooldown_seconds=settings.adjustment_cooldown_seconds,
-        min_confidence_threshold=settings.min_confidence_threshold,
-        mode=Mode(settings.policy),
+        initial,
         attached=True,
         log_dir=instance.log_dir,
         say=lambda line: log.info(line.strip()),
