@@ -1,7 +1,8 @@
 """Sends requests at their times and notes what comes back. One event loop, no work beside it.
 
-Each request has a connection of its own, and its time begins before it connects: a front end that is slow to accept is
-part of what a user waits for. The client also measures itself: how late it sends, and how late its event loop is.
+Each request has a connection of its own. In an open loop its time begins before it connects: a front end that is slow
+to accept is part of what a user waits for. The client also measures itself: how late it sends, and how late its event
+loop is.
 """
 
 from __future__ import annotations
@@ -38,16 +39,23 @@ class Planned(NamedTuple):
 
 
 class Exchange(asyncio.Protocol):
-    """One connection: sends the request, reads the answer."""
+    """One connection: sends the request when told to, reads the answer."""
 
     def __init__(self, planned: Planned, clock: Callable[[], float]):
+        self.record = planned.record
         self._request = planned.request
         self._reader = AnswerReader(planned.record)
         self._clock = clock
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).write(self._request)  # uvloop's transports are not of asyncio's classes
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not of asyncio's classes
+
+    def send(self) -> None:
+        self._transport.write(self._request)
+
+    def close(self) -> None:
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data, self._clock())
@@ -80,7 +88,10 @@ class LoadClient:
         return await self._observed(plan, self._send_on_time(plan))
 
     async def rounds(self, plan: Sequence[Sequence[Planned]]) -> Observed:
-        """A closed loop: all of a round at once, the next round when the last of it has ended."""
+        """A closed loop: all of a round at once, the next round when the last of it has ended.
+
+        Connections are made before a round begins: a hundred of them at once would make the client late.
+        """
         return await self._observed([planned for one in plan for planned in one], self._send_in_rounds(plan))
 
     async def _observed(self, plan: Sequence[Planned], sending: Coroutine[Any, Any, None]) -> Observed:
@@ -101,10 +112,15 @@ class LoadClient:
 
     async def _send_in_rounds(self, plan: Sequence[Sequence[Planned]]) -> None:
         for together in plan:
+            connected = await asyncio.gather(*(self._connected(planned) for planned in together))
+            exchanges = [exchange for exchange in connected if exchange]
             now = self._now()
             for planned in together:
-                planned.record.due = now
-            await self._wait_for({asyncio.create_task(self._exchange(planned)) for planned in together})
+                planned.record.due = planned.record.sent = now
+            for exchange in exchanges:
+                exchange.record.sent = self._now()
+                exchange.send()
+            await self._wait_for({asyncio.create_task(self._answered(exchange)) for exchange in exchanges})
 
     async def _wait_for(self, exchanges: set[asyncio.Task[None]]) -> None:
         """Until all have ended, or the run is hopeless, or the grace is over; then the rest are left unfinished."""
@@ -120,11 +136,18 @@ class LoadClient:
                 exchange.result()
 
     async def _exchange(self, planned: Planned) -> None:
-        record = planned.record
-        record.sent = self._now()
+        planned.record.sent = self._now()
+        if exchange := await self._connected(planned):
+            exchange.send()
+            await self._answered(exchange)
+        elif self._is_hopeless(planned.record):
+            self._hopeless.set()
+
+    async def _connected(self, planned: Planned) -> Exchange | None:
+        """None if there was no connection, which the record then says."""
         endpoint = self._endpoint
         try:
-            transport, protocol = await asyncio.get_running_loop().create_connection(
+            _, exchange = await asyncio.get_running_loop().create_connection(
                 lambda: Exchange(planned, self._now),
                 endpoint.address,
                 endpoint.port,
@@ -132,13 +155,16 @@ class LoadClient:
                 server_hostname=endpoint.host if self._tls else None,
             )
         except OSError:
-            record.failure = "no connection"
-        else:
-            try:
-                await protocol.finished
-            finally:
-                transport.abort()
-        if self._is_hopeless(record):
+            planned.record.failure = "no connection"
+            return None
+        return exchange
+
+    async def _answered(self, exchange: Exchange) -> None:
+        try:
+            await exchange.finished
+        finally:
+            exchange.close()
+        if self._is_hopeless(exchange.record):
             self._hopeless.set()
 
     async def _wait_until(self, due: float) -> None:

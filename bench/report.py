@@ -41,13 +41,14 @@ Each measuring command appends to one results file. `--budget-minutes` ends it i
 
 **How it is measured.** Prompts are random token ids, fresh each run; answers are greedy and go on past the end
 token, so that a request has exactly the length that was drawn. Each request has its own connection, and TTFT begins
-before it connects. TPOT is (last token − first token) / (tokens − 1); the number of tokens is the server's own,
-from the usage at the end of the stream, and an answer of another length has failed. The longest gap is that between
-two events; an event counts as one arrival however many tokens it carries, and tokens without visible text may
-arrive silently unless `--token-ids` asks for their ids, which are then counted and must agree with the usage. The
-*tail* TPOT of streams is the time between two tokens while all streams of a round decode. Requests of the warm-up
-are sent and not measured. A run in which the client itself was late by more than {LAG_LIMIT_MS:g} ms, in sending or
-in its event loop, at the 99th percentile, does not count and is not shown. Percentiles are {POINTS}.
+before it connects; that of streams when all of a round have connected. TPOT is (last token − first token) / (tokens −
+1); the number of tokens is the server's own, from the usage at the end of the stream, and an answer of another length
+has failed. The longest gap is that between two events; an event counts as one arrival however many tokens it carries,
+and tokens without visible text may arrive silently unless `--token-ids` asks for their ids, which are then counted and
+must agree with the usage. The *tail* TPOT of streams is the time between two tokens while all streams of a round
+decode. Requests of the warm-up are sent and not measured. A run in which the client itself was late by more than
+{LAG_LIMIT_MS:g} ms, in sending or in its event loop, at the 99th percentile, does not count and is not shown.
+Percentiles are {POINTS}.
 """
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import zmq
 
 from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs
+from engine.device.environment import MPS_PERCENTAGE
 from engine.leader.spares import Spare, start_spare
 from engine.systemd import Watchdog, notify_ready
 from engine.wire.codec import Message
@@ -91,7 +92,7 @@ class Leader:
             case FormGroup() as order:
                 self._form_group(order)
             case KeepSpares(count):
-                self._wanted_spares = count
+                self._wanted_spares = 0 if self._splitter is Splitter.MPS else count  # `_members` says why
                 self._fill_spares(count, urgent=False)
                 self._tell_if_spares_ready()
             case KillGroup(epoch):
@@ -103,8 +104,7 @@ class Leader:
 
     def _form_group(self, order: FormGroup) -> None:
         roles = [tuple(Phase)] if order.colocated else [(phase,) for phase in Phase]
-        self._fill_spares(len(roles), urgent=True)
-        members = [self._take_spare() for _ in roles]
+        members = self._members(order, roles)
         for phases, member in zip(roles, members, strict=True):
             member.assign(self._assignment(order, phases))
             self._watch_end(member, order.epoch)
@@ -121,15 +121,16 @@ class Leader:
             prefill_percentage=order.prefill_percentage,
             decode_percentage=order.decode_percentage,
             prepare=order.prepare,
-            environment=self._environment(order, phases),
         )
 
-    def _environment(self, order: FormGroup, phases: tuple[Phase, ...]) -> dict[str, str]:
-        """With `mps` the share is a matter of the environment in which a process first calls CUDA."""
-        if self._splitter is not Splitter.MPS or order.colocated:
-            return {}
-        share = SMAllocation(order.prefill_percentage, order.decode_percentage).share(phases[0])
-        return {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": str(share)}
+    def _members(self, order: FormGroup, roles: Sequence[tuple[Phase, ...]]) -> list[Spare]:
+        """Spares, but not with `mps`: a share counts only if it stands in the environment in which a process begins."""
+        if self._splitter is Splitter.MPS and not order.colocated:
+            split = SMAllocation(order.prefill_percentage, order.decode_percentage)
+            shares = [{MPS_PERCENTAGE: str(split.share(phase))} for (phase, *_) in roles]
+            return [start_spare(self._ports, urgent=True, environment=share) for share in shares]
+        self._fill_spares(len(roles), urgent=True)
+        return [self._take_spare() for _ in roles]
 
     # ── spares ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

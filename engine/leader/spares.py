@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -57,10 +58,15 @@ class Spare:
         self.process.stdin.close()
 
 
-def start_spare(ports: PortArgs, urgent: bool) -> Spare:
-    """A new process that begins to import; `urgent` where a group waits for it, otherwise it yields."""
+def start_spare(ports: PortArgs, urgent: bool, environment: Mapping[str, str] | None = None) -> Spare:
+    """A new process that begins to import; `urgent` where a group waits for it, otherwise it yields.
+
+    `environment` is added to this process's own.
+    """
     command = [sys.executable, "-m", "engine.worker", str(ports.runtime_dir)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})}
+    )
     spare = Spare(process)
     if not urgent:
         spare.schedule(os.SCHED_BATCH)

@@ -19,7 +19,6 @@ class Assignment(Message, frozen=True):
     prefill_percentage: int
     decode_percentage: int
     prepare: tuple[SMAllocation, ...] = ()
-    environment: dict[str, str] = {}
 
 
 class PrefillChunk(Message, frozen=True):

@@ -31,7 +31,6 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if line:
         assignment = msgspec.json.decode(line, type=Assignment)
-        os.environ.update(assignment.environment)  # read by CUDA when the worker's first call starts it
         try:
             worker = start_worker(assignment, settings, ports)
             signal.signal(signal.SIGTERM, lambda *_: worker.order_drain())
