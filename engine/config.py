@@ -15,9 +15,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.allocation import SMAllocation, Splitter
 from engine.errors import CannotStart
+from engine.systemd import credential
 
 DEMO_MODEL = Path(__file__).parent / "demo_model"
 SLOTS = ("a", "b")
+
+TLS_KEY_CREDENTIAL = "tls-key"
+"""Under this name systemd hands the key of `tls_key` to the services that speak TLS."""
 
 
 class InstanceRole(StrEnum):
@@ -44,11 +48,13 @@ class ServerArgs(BaseSettings):
     one API key, None for no limit. `max_connections`: of one gateway worker. `header_timeout_seconds`: how long a
     client may take to send a request's header, and be silent within its body. `slow_reader_seconds`: how long a client
     may leave a full send buffer unread. `engine_patience_seconds`: how long accepted requests wait for an engine that
-    went away before they end with an error. `group_memory_bytes`: of the device, what one group of workers may take
-    beside weights and KV pages; None for a default. `deterministic`: a request's bits do not depend on what else is
-    computed, where, or how often it is interrupted; steps are padded and prompts computed one at a time for it.
+    went away before they end with an error. `worker_patience_seconds`: how long a worker that has work may be stopped,
+    or take beyond its usual step, before it is killed and replaced. `group_memory_bytes`: of the device, what one group
+    of workers may take beside weights and KV pages; None for a default. `deterministic`: a request's bits do not depend
+    on what else is computed, where, or how often it is interrupted; steps are padded, prompts computed one at a time.
     `in_place`: a split that the workers have prepared is taken without other processes. `borrowing`: while one phase
-    has nothing to do, the other has the whole device.
+    has nothing to do, the other has the whole device. `console_proxies`: so many proxies before the console, the first
+    of which ends TLS, are believed about who asks; by default none is.
     """
 
     model_config = SettingsConfigDict(
@@ -82,6 +88,7 @@ class ServerArgs(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     console_port: int = Field(default=8080, ge=0, le=65535)
     console_hosts: tuple[str, ...] = ()
+    console_proxies: int = Field(default=0, ge=0, le=8)
     gateway_workers: int = Field(default=1, ge=1, le=16)
     max_body_bytes: int = Field(default=1 << 20, ge=1024, le=1 << 30)
     max_connections: int = Field(default=4096, ge=1, le=1 << 20)
@@ -89,6 +96,7 @@ class ServerArgs(BaseSettings):
     header_timeout_seconds: float = Field(default=10.0, gt=0.0, le=3600.0)
     slow_reader_seconds: float = Field(default=30.0, gt=0.0, le=3600.0)
     engine_patience_seconds: float = Field(default=60.0, ge=0.0, le=3600.0)
+    worker_patience_seconds: float = Field(default=3.0, gt=0.0, le=3600.0)
 
     page_size: int = Field(default=16, ge=1, le=256)
     prefix_caching: bool = True
@@ -258,8 +266,9 @@ class PortArgs:
         self.settings_file.write_text(settings.model_dump_json())
 
     def read_settings(self) -> ServerArgs:
-        """The settings every process of this appliance runs with."""
-        return ServerArgs.model_validate_json(self.settings_file.read_text())
+        """The settings every process of this appliance runs with; the key of TLS where systemd hands it to this one."""
+        settings = ServerArgs.model_validate_json(self.settings_file.read_text())
+        return settings.model_copy(update={"tls_key": credential(TLS_KEY_CREDENTIAL) or settings.tls_key})
 
     @property
     def settings_file(self) -> Path:

@@ -1,6 +1,6 @@
 """What systemd asks of a process it started, by its documented protocols; without systemd nothing here does anything.
 
-Sources: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3).
+Sources: sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3), systemd.exec(5) on credentials.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from pathlib import Path
 
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 
@@ -63,3 +64,10 @@ def take_listener() -> socket.socket | None:
     listener = socket.socket(fileno=_FIRST_DESCRIPTOR)
     listener.set_inheritable(False)
     return listener
+
+
+def credential(name: str) -> Path | None:
+    """The file with a secret that systemd has read for this service (`LoadCredential=`), None where it has none."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, name) if directory else None
+    return path if path is not None and path.is_file() else None

@@ -35,7 +35,7 @@ from engine.wire.codec import Codec, Message
 class Links:
     """`on_event` hears what the table understands; what it does not is kept here: statuses and process ids.
 
-    `prepared_beside` a split are those that a group formed at it prepares to take in place.
+    `prepared_beside` a split are those that a group at it prepares to take in place.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Links:
             case Activate(epoch):
                 self._to_scheduler(to_scheduler.Activate(epoch))
             case Change(epoch, change, split):
-                self._to_scheduler(to_scheduler.ChangeSplit(epoch, change, split))
+                self._to_scheduler(to_scheduler.ChangeSplit(epoch, change, split, self._prepared_beside(split)))
             case Retire(epoch):
                 self._to_scheduler(to_scheduler.Retire(epoch))
             case Kill(epoch, slot):

@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,48 +15,22 @@ from appliance.engine_processes import EngineProcesses
 from appliance.profile.fitting import fitted
 from appliance.rotation.attaching import Attaching
 from appliance.rotation.description import describe
-from appliance.rotation.events import (
-    Action,
-    Asked,
-    Change,
-    Changed,
-    Event,
-    Finish,
-    Form,
-    GiveUp,
-    Gone,
-    KeepSpares,
-    Lost,
-    Ready,
-    Retire,
-    SchedulerLost,
-    TimedOut,
-)
+from appliance.rotation.events import Asked, Gone, KeepSpares, Lost, SchedulerLost
 from appliance.rotation.finding import Found
-from appliance.rotation.history import History, RotationRecord, Way
+from appliance.rotation.history import History, RotationRecord
 from appliance.rotation.links import Links
 from appliance.rotation.memory import GroupMemory, free_bytes_of
 from appliance.rotation.prepared import prepared_beside
-from appliance.rotation.requests import Requests
+from appliance.rotation.rotations import Rotations
 from appliance.rotation.scheduler_losses import SchedulerLosses
 from appliance.rotation.shutdown import follow, shutdown_stages
 from appliance.rotation.startup import Startup
-from appliance.rotation.state import State
-from appliance.rotation.table import step
 from appliance.supervisor.local import Child
 from engine.allocation import SMAllocation
 from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
-READY_SECONDS = 60.0
-"""How long a group may take to be ready."""
-FIRST_READY_SECONDS = 1800.0
-"""The first one: a large checkpoint is loaded, and kernels may have to be built."""
-CHANGE_SECONDS = 10.0
-"""How long a group may take to change its split in place; each worker does it between two of its steps."""
-RETIRE_SECONDS = 60.0
-"""How long a group may take to drain before it is killed; it has nothing to do any more."""
 LAST_STEP_SECONDS = 10.0
 """How long a group may take to end once its scheduler has: a step is all that is left to do."""
 ANSWER_SECONDS = 3.0
@@ -104,16 +77,28 @@ class ProcessRotationManager:
         self._processes = EngineProcesses(
             self.settings, port_args, self._log_dir, self._attention, self._fail, self._scheduler_ended, self._say
         )
-        self._links = Links(self.settings, port_args, self._attention, self._happen, self._prepared_beside)
+        self._links = Links(
+            self.settings, port_args, self._attention, lambda event: self._happen(event), self._prepared_beside
+        )
         self._losses = SchedulerLosses(self._start_next_scheduler, self._say)
         self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
         self._attaching = Attaching(
             self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
         )
-        self._unheard: list[Event] | None = [] if attached else None
-        self._state = State()
         self._history = History(on_record)
-        self._requests = Requests(self._history)
+        self._rotations = Rotations(
+            self.offer,
+            self._links,
+            self._attention,
+            self._memory,
+            self._history,
+            in_place=self.settings.in_place,
+            waits=attached,
+            on_state=self._losses.see,
+            say=self._say,
+            fail=self._fail,
+        )
+        self._happen = self._rotations.happen
         self._started: Future[None] = Future()
         self._stopped: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="rotation", daemon=True)
@@ -150,14 +135,16 @@ class ProcessRotationManager:
         place, any other by a new group; the record says which. With `new_group` the processes are replaced even if the
         split is in force already.
         """
-        return self._attention.call(partial(self._want, sm_allocation, reason, new_group)).result().result()
+        return self._attention.call(partial(self._rotations.want, sm_allocation, reason, new_group)).result().result()
 
     @property
     def allocation_in_force(self) -> SMAllocation | None:
         """The split in force; None while no group serves."""
         is_own_thread = threading.current_thread() is self._thread
         try:
-            state = self._state if is_own_thread else self._attention.call(lambda: self._state).result()
+            state = (
+                self._rotations.state if is_own_thread else self._attention.call(lambda: self._rotations.state).result()
+            )
         except Closed:
             return None
         return state.in_force if state.active and not state.is_stopping else None
@@ -166,7 +153,7 @@ class ProcessRotationManager:
         """Have `on_report` told how far requests have come, every so many seconds; in the manager's thread."""
 
         def ask() -> None:
-            if not self._state.is_stopping:
+            if not self._rotations.state.is_stopping:
                 if self._started.done() and not self._losses.is_under_way:
                     self._links.ask_load(on_report)
                 self._attention.after(seconds, ask)
@@ -185,7 +172,7 @@ class ProcessRotationManager:
         processes = leaders | {name: child.pid for name, child in self._processes.children.items()}
         return self._attention.call(
             lambda: (
-                describe(self.settings, self._state, self._links.pids, processes, scheduler, self._history)
+                describe(self.settings, self._rotations.state, self._links.pids, processes, scheduler, self._history)
                 | {"memory": self._memory.describe(), "scheduler_losses": self._losses.described}
             )
         ).result()
@@ -258,30 +245,25 @@ class ProcessRotationManager:
             self._processes,
             self._attention,
             self._say,
-            is_active=lambda: self._state.active is not None,
-            is_over=lambda: self._started.done() or self._state.is_stopping,
+            is_active=lambda: self._rotations.state.active is not None,
+            is_over=lambda: self._started.done() or self._rotations.state.is_stopping,
         )
         startup.follow(weights_are_loaded, endpoint, lambda: self._started.set_result(None))
 
     def _found(self, found: Found) -> None:
         """Go on where another controller stopped, with what has happened since the question."""
-        self._state = found.state
-        for action in found.actions:
-            self._links.do(action)
-        unheard, self._unheard = self._unheard or [], None
-        for event in unheard:
-            self._happen(event)
-        if self._state.active is None and self._state.can_rotate:
+        self._rotations.begin_with(found)
+        if self._rotations.state.active is None and self._rotations.state.can_rotate:
             self._happen(Asked(self._initial))
         self._follow_startup(lambda: None, endpoint=False)
 
     def _leader_came_or_went(self, slot: str, is_there: bool) -> None:
         """Another's processes: whoever started the leader starts it again, its groups ended with it."""
         if is_there:
-            if self._state.active and self._state.free_slot == slot:
+            if self._rotations.state.active and self._rotations.state.free_slot == slot:
                 self._links.do(KeepSpares(slot))
             return
-        for group in [group for group in self._state.groups if group.slot == slot]:
+        for group in [group for group in self._rotations.state.groups if group.slot == slot]:
             problem = f"The leader of slot {slot} has ended."
             self._happen(Lost(group.epoch, problem))  # the other slot takes over before this one is free again
             self._happen(Gone(group.epoch, problem))
@@ -300,10 +282,10 @@ class ProcessRotationManager:
             return
         self._say(scheduler.obituary)
         self._links.forget_scheduler()
-        self._losses.begin(scheduler.end, self._state.latest_epoch)
-        for group in self._state.groups:
+        self._losses.begin(scheduler.end, self._rotations.state.latest_epoch)
+        for group in self._rotations.state.groups:
             late = Lost(group.epoch, f"The group of epoch {group.epoch} did not end with its scheduler.")
-            self._attention.after(LAST_STEP_SECONDS, partial(self._if_there, late))
+            self._attention.after(LAST_STEP_SECONDS, partial(self._rotations.if_there, late))
         self._happen(SchedulerLost(scheduler.end))
 
     def _start_next_scheduler(self) -> None:
@@ -312,86 +294,15 @@ class ProcessRotationManager:
 
     def _fail(self, problem: str) -> None:
         """The engine cannot start, or cannot go on."""
-        if self._state.is_stopping:
+        if self._rotations.state.is_stopping:
             return
         if not self._started.done():
             self._started.set_exception(CannotStart(problem))
         else:
             self._on_failure(problem)
 
-    # ── rotation ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _want(self, allocation: SMAllocation, reason: str, new_group: bool) -> Future[RotationRecord]:
-        refusal = self.offer.refusal(allocation)
-        result = self._requests.add(allocation, reason, new_group, refusal)
-        self._start_next()
-        return result
-
-    def _start_next(self) -> None:
-        """Begin the rotation that waits longest, once nothing else is under way."""
-        while wanted := self._requests.begin_next(self._state):
-            self._happen(Asked(wanted.record.asked, wanted.new_group or not self.settings.in_place))
-
     def _prepared_beside(self, split: SMAllocation) -> tuple[SMAllocation, ...]:
         return prepared_beside(split, self.offer.ladder) if self.settings.in_place else ()
-
-    def _happen(self, event: Event) -> None:
-        """Let the table decide, carry it out, and see who is next."""
-        if self._unheard is not None:
-            self._unheard.append(event)
-            return
-        self._history.note(event)
-        if isinstance(event, Ready) and (warning := self._memory.warning(event.epoch)):
-            self._say(warning)
-        problem = getattr(event, "problem", "")
-        is_told_otherwise = isinstance(event, (Changed, SchedulerLost))  # by the rotation that follows, or in full
-        if problem and not is_told_otherwise and not self._state.is_stopping:
-            self._say(problem)
-        self._state, actions = step(self._state, event)
-        for action in actions:
-            self._carry_out(action, problem)
-        self._losses.see(self._state)
-        self._start_next()
-
-    def _carry_out(self, action: Action, because: str) -> None:
-        match action:
-            case Finish(_, problem):
-                self._finish(problem)
-                return
-            case GiveUp(problem):
-                self._fail(f"The workers cannot be kept running. {problem}")
-                return
-            case Change(epoch, change):
-                self._requests.goes(Way.IN_PLACE, epoch)
-                late = Changed(epoch, change, f"It was not taken within {CHANGE_SECONDS:g} s.")
-                self._attention.after(CHANGE_SECONDS, partial(self._happen, late))
-            case Form(epoch) if no_room := self._no_room():
-                self._happen(Gone(epoch, no_room))  # nothing of it was started
-                return
-            case Form(epoch):
-                if epoch == self._state.rotating_to:
-                    self._requests.goes(Way.NEW_GROUP, epoch, because)
-                seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
-                self._attention.after(seconds, partial(self._happen, TimedOut(epoch, seconds)))
-            case Retire(epoch):
-                late = Lost(epoch, f"The group of epoch {epoch} did not end within {RETIRE_SECONDS:g} s.")
-                self._attention.after(RETIRE_SECONDS, partial(self._if_there, late))
-        self._links.do(action)
-
-    def _if_there(self, late: Lost) -> None:
-        """Nothing is said of a group that has ended in time."""
-        if any(group.epoch == late.epoch for group in self._state.groups):
-            self._happen(late)
-
-    def _no_room(self) -> str:
-        """Why another group would not fit beside the one that serves; where none does, it is tried all the same."""
-        serving = self._state.active
-        return self._memory.refusal(serving.epoch) if serving else ""
-
-    def _finish(self, problem: str) -> None:
-        was_asked_for = self._requests.finish(problem)
-        if problem and not was_asked_for:
-            self._fail(f"The workers cannot be started. {problem}")
 
     # ── status and end ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -404,15 +315,13 @@ class ProcessRotationManager:
         if self._attached:
             self._end()
             return
-        stages = shutdown_stages(self._processes, self._links, self._happen, lambda: bool(self._state.groups))
+        stages = shutdown_stages(self._processes, self._links, self._happen, lambda: bool(self._rotations.state.groups))
         follow(stages, self._attention, self._end)
 
     def _end(self) -> None:
         if self._stopped.done():
             return
-        self._state = replace(self._state, is_stopping=True)
-        self._finish("The appliance stops.")
-        self._start_next()
+        self._rotations.end()
         self._processes.expect_ends()
         self._processes.end_all()
         self._attaching.close()

@@ -13,6 +13,7 @@ from engine.scheduler.limits import Limits
 from engine.scheduler.load_table import LoadTable
 from engine.scheduler.scheduler import Scheduler
 from engine.scheduler.service import SchedulerService
+from engine.scheduler.suspicion import Suspicion
 from engine.storage.allocator import PageAllocator
 
 ATTACH_SECONDS = 3600.0
@@ -41,10 +42,13 @@ def main() -> None:
     memory = attach(ports.resident_path, ATTACH_SECONDS)
     page_size = memory.manifest.kv.page_size
     ledger = memory.ledger()
-    ledger.clear()  # a former scheduler's requests ended with it, and so did the workers that knew only that one
-    allocator = PageAllocator(ledger, page_size, prefix_caching=settings.prefix_caching)
+    suspicion = Suspicion(ledger)
+    # The workers of a former scheduler have ended: nobody starts this one before.
+    allocator = PageAllocator.adopting(ledger, page_size, prefix_caching=settings.prefix_caching)
+    log.info("pages adopted", pages=allocator.cached_count)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
-    SchedulerService(scheduler, ports, LoadTable.create(ports.load_table_path), log).run()
+    load_table = LoadTable.create(ports.load_table_path)
+    SchedulerService(scheduler, ports, load_table, suspicion, settings.worker_patience_seconds, log).run()
 
 
 run(main)

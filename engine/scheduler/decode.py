@@ -72,6 +72,13 @@ class DecodeBatch:
     def lanes_of(self, worker: Worker) -> list[LiveRequest]:
         return [live for live in self.running.values() if live.lane is worker]
 
+    def owes(self, worker: Worker) -> bool:
+        """True if the worker has a lane that can step, or that it was told to let go of."""
+        return any(live.exit is not None or live.is_leaving or self._can_step(live) for live in self.lanes_of(worker))
+
+    def _can_step(self, live: LiveRequest) -> bool:
+        return not self._missing_pages(live, 0)
+
     def _join(self, live: LiveRequest, worker: Worker) -> None:
         """Its pages pass to the worker; the join carries the whole table."""
         self._allocator.hand_over(live.id, worker.epoch)

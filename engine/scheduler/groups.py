@@ -15,13 +15,15 @@ from engine.wire.to_worker import PrefillOrder
 class Worker:
     """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence.
 
-    `share` in percent, `sm_count` and `prepared` as it has said last; `share_ordered` is what it was told to take last.
+    `fenced_because`: why nothing that it says counts any more; empty while it does. `share` in percent, `sm_count` and
+    `prepared` as it has said last; `share_ordered` is what it was told to take last.
     """
 
     peer: bytes
     ready: WorkerReady
     sequence: int = 0
     steps: int = 0
+    prefilled_tokens: int = 0
     busy_seconds: float = 0.0
     borrowed_seconds: float = 0.0
     share: int = field(init=False)
@@ -29,6 +31,7 @@ class Worker:
     sm_count: int = field(init=False)
     prepared: tuple[int, ...] | None = field(init=False)
     is_draining: bool = False
+    fenced_because: str = ""
     in_flight: dict[int, PrefillOrder] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,6 +52,14 @@ class Worker:
     def ordered_tokens(self) -> int:
         """Of prompts, ordered and not reported."""
         return sum(len(chunk.token_ids) for order in self.in_flight.values() for chunk in order.chunks)
+
+    @property
+    def usual_step_seconds(self) -> float:
+        """What its next step may take: that of its steps on average, or in proportion to what prefill has ordered."""
+        average = self.busy_seconds / self.steps if self.steps else 0.0
+        if not self.in_flight or not self.prefilled_tokens:
+            return average
+        return max(average, self.busy_seconds / self.prefilled_tokens * self.ordered_tokens)
 
     def next_sequence(self) -> int:
         self.sequence += 1
@@ -93,7 +104,8 @@ class Groups:
 
     def is_complete(self, epoch: int) -> bool:
         """True once the workers of `epoch` cover both phases."""
-        return {phase for worker in self.of_epoch(epoch) for phase in worker.ready.phases} == set(Phase)
+        counting = [worker for worker in self.of_epoch(epoch) if not worker.fenced_because]
+        return {phase for worker in counting for phase in worker.ready.phases} == set(Phase)
 
     def complete_epochs(self) -> list[int]:
         return sorted({w.epoch for w in self.workers.values() if self.is_complete(w.epoch) and not w.is_draining})

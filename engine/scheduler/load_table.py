@@ -17,12 +17,12 @@ import msgspec
 KEY_SLOTS = 256
 """Keys whose live requests are counted; where more keys are live, those with the most requests are kept."""
 
-_MAGIC = 0x53504C5433  # "SPLT3" names the layout below: another layout, another number
+MAGIC = 0x53504C5433  # "SPLT3" names the layout below: another layout, another number
 _HEADER = struct.Struct("=QQQ")  # magic, sequence, checksum of the content
 _MAGIC_WORD, _SEQUENCE_WORD, _CHECKSUM_WORD = range(3)
 _NUMBERS = struct.Struct("=15I3Q4dQ")  # a snapshot's fields in order, then how many key slots follow
 _KEY = struct.Struct("=12sI")  # key id, live requests
-_SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
+SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
 _READ_ATTEMPTS = 100
 
 
@@ -87,12 +87,12 @@ class LoadTable:
         """The writer's table, not ready yet. A file already there is taken over in place, so that readers go on."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.ftruncate(descriptor, _SIZE)
-            table = cls(mmap.mmap(descriptor, _SIZE))
+            os.ftruncate(descriptor, SIZE)
+            table = cls(mmap.mmap(descriptor, SIZE))
         finally:
             os.close(descriptor)
         table.publish(NOT_READY)
-        table._words[_MAGIC_WORD] = _MAGIC
+        table._words[_MAGIC_WORD] = MAGIC
         return table
 
     @classmethod
@@ -100,9 +100,9 @@ class LoadTable:
         """A reader's table. Raises `FileNotFoundError` while no writer has made it."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            if os.fstat(descriptor).st_size != _SIZE:
+            if os.fstat(descriptor).st_size != SIZE:
                 raise FileNotFoundError(f"{path} is no load table yet.")
-            return cls(mmap.mmap(descriptor, _SIZE, prot=mmap.PROT_READ))
+            return cls(mmap.mmap(descriptor, SIZE, prot=mmap.PROT_READ))
         finally:
             os.close(descriptor)
 
@@ -131,9 +131,9 @@ class LoadTable:
 
     def _try_read(self) -> bytes | None:
         sequence, checksum = self._words[_SEQUENCE_WORD], self._words[_CHECKSUM_WORD]
-        if sequence % 2 or self._words[_MAGIC_WORD] != _MAGIC:
+        if sequence % 2 or self._words[_MAGIC_WORD] != MAGIC:
             return None
-        copy = self._memory[_HEADER.size : _SIZE]
+        copy = self._memory[_HEADER.size : SIZE]
         if self._words[_SEQUENCE_WORD] != sequence:
             return None
         key_count = _NUMBERS.unpack_from(copy)[-1]

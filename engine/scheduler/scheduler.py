@@ -44,7 +44,7 @@ from engine.wire.to_scheduler import (
     Token,
     WorkerReady,
 )
-from engine.wire.to_worker import Drain, PrefillOrder, TakeShare
+from engine.wire.to_worker import Drain, PrefillOrder
 
 
 class Scheduler:
@@ -129,6 +129,7 @@ class Scheduler:
         """A chunk's K and V are committed; a finished prompt moves on to decode."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds, report.borrowed_seconds)
+        worker.prefilled_tokens += report.token_count
         self.work[Phase.PREFILL].did_step(report.seconds, report.token_count, report.borrowed_seconds)
         self.prefill.punctual.computed(report.token_count)
         order = worker.in_flight.pop(report.sequence)
@@ -151,6 +152,7 @@ class Scheduler:
             live = self.live.get(token.request_id)
             if live is not None:
                 self._take_token(live, token)
+                self._note_written(live)
         for request_id in report.left:
             live = self.live.get(request_id)
             if live is not None and live.lane is worker:
@@ -170,8 +172,17 @@ class Scheduler:
         if worker is not None:
             worker.is_draining = True
 
+    def owing_workers(self) -> list[Worker]:
+        """Workers that have been told to compute something that they can compute, and have not reported it."""
+        return [worker for worker in self.groups.workers.values() if worker.in_flight or self.decode.owes(worker)]
+
+    def fence(self, worker: Worker, because: str) -> None:
+        """Nothing that the worker says counts any more, and it is told nothing more; `worker_gone` is yet to come."""
+        worker.fenced_because = because
+        self.groups.close(worker)
+
     def worker_gone(self, peer: bytes) -> None:
-        """The worker's process has ended: nothing writes the pages of its requests, which are computed again."""
+        """The worker's process has ended: nothing writes the pages of its requests, which go on elsewhere with them."""
         worker = self.groups.workers.get(peer)
         if worker is None:
             return
@@ -180,14 +191,22 @@ class Scheduler:
         self.decode.forget(worker)
         if not worker.is_draining:
             who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"
-            problem = f"The {who} (process {worker.ready.pid}) ended unexpectedly."
-            self._tell_watcher(GroupLost(worker.epoch, problem))
+            how = worker.fenced_because or "ended unexpectedly"
+            self._tell_watcher(GroupLost(worker.epoch, f"The {who} (process {worker.ready.pid}) {how}."))
         for live in list(self.live.values()):
-            if live.lane is worker or (live.in_flight and live.prefiller is worker):
-                live.exit = live.exit or Exit.PREEMPTED
-                if live.lane is worker:
-                    self._commit(live, live.length - 1)  # a token that was reported has the K and V of all before it
-                self._quiet(live)
+            if live.lane is worker:
+                self._left(live)
+            elif live.in_flight and live.prefiller is worker:
+                self._chunks_lost(live, worker)
+
+    def _chunks_lost(self, live: LiveRequest, worker: Worker) -> None:
+        """What it had not reported is ordered once more, of another worker; what it had is in the request's pages."""
+        chunks = (chunk for order in worker.in_flight.values() for chunk in order.chunks)
+        live.in_flight = 0
+        if live.exit is not None:
+            self._quiet(live)
+        else:
+            live.ordered = min(chunk.start for chunk in chunks if chunk.request_id == live.id)
 
     # ── controller ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,7 +236,7 @@ class Scheduler:
         if problem:
             self.outbox.put(Channel.CONTROLLER, peer, SplitChanged(order.epoch, order.sequence, problem))
         else:
-            self._split_change = SplitChange(peer, order.epoch, order.sequence, order.split)
+            self._split_change = SplitChange(peer, order.epoch, order.sequence, order.split, order.prepare)
 
     def retire(self, epoch: int) -> None:
         """Let the workers of `epoch` (0: all) finish their step and exit."""
@@ -272,8 +291,7 @@ class Scheduler:
             share = change.split.share(worker.phase)
             if worker.share_ordered != share:
                 worker.share_ordered = share
-                order = TakeShare(worker.epoch, worker.next_sequence(), share)
-                self.outbox.put(Channel.WORKER, worker.peer, order)
+                self.outbox.put(Channel.WORKER, worker.peer, change.order(worker))
         if not pending:
             self._split_change = None
             self.outbox.put(Channel.CONTROLLER, change.asked_by, SplitChanged(change.epoch, change.sequence))
@@ -346,6 +364,12 @@ class Scheduler:
         self.outbox.put_token(live.gateway, self.progress.timed(live, token))
         if token.finish is not None:
             live.exit = Exit.FINISHED
+
+    def _note_written(self, live: LiveRequest) -> None:
+        """A token that was reported has the K and V of all before it; the ledger says so of each page they fill."""
+        if (live.length - 1) % self.allocator.page_size == 0:
+            written = self.prefill.shareable_tokens(live, live.length - 1)
+            self.allocator.note_written(live.id, live.salt, live.token_ids, written)
 
     def _end(self, live: LiveRequest, reason: Exit) -> None:
         """Make a request leave; where nothing is in flight it has left at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
 import zmq
@@ -15,10 +16,12 @@ from engine.garbage import Garbage
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
 from engine.scheduler.outbox import Channel
 from engine.scheduler.scheduler import Scheduler
+from engine.scheduler.step_watch import StepWatch, is_stopped
+from engine.scheduler.suspicion import REASON, Suspicion
 from engine.systemd import Watchdog, notify_ready
 from engine.wire.codec import Codec
 from engine.wire.to_controller import FROM_SCHEDULER, CachedPagesFreed
-from engine.wire.to_gateway import TO_GATEWAY
+from engine.wire.to_gateway import TO_GATEWAY, Failed
 from engine.wire.to_scheduler import (
     FROM_CONTROLLER,
     FROM_GATEWAY,
@@ -48,11 +51,26 @@ FromWorker = WorkerReady | SharesPrepared | ShareTaken | PrefillReport | DecodeR
 FromController = Watch | Activate | ChangeSplit | Retire | Aim | AskStatus | AskLoad | FreeCachedPages
 
 
+LOOK_MS = 250
+"""How often workers are looked at while they have work."""
+
+
 class SchedulerService:
     """Three ROUTER sockets and a pidfd for every peer whose end matters."""
 
-    def __init__(self, scheduler: Scheduler, ports: PortArgs, load_table: LoadTable, log):
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        ports: PortArgs,
+        load_table: LoadTable,
+        suspicion: Suspicion,
+        worker_patience_seconds: float,
+        log,
+    ):
         self._scheduler = scheduler
+        self._suspicion = suspicion
+        self._steps = StepWatch(worker_patience_seconds, is_stopped)
+        self._patience_seconds = worker_patience_seconds
         self._load_table = load_table
         self._log = log
         self._context = zmq.Context()
@@ -73,6 +91,7 @@ class SchedulerService:
             Channel.CONTROLLER: FROM_SCHEDULER.encode,
         }
         self._ends: dict[int, Callable[[], None]] = {}
+        self._worker_fds: dict[bytes, int] = {}
         self._stop_read, self._stop_write = os.pipe()
         self._poller.register(self._stop_read, zmq.POLLIN)
 
@@ -83,7 +102,7 @@ class SchedulerService:
         watchdog, garbage = Watchdog(), Garbage()
         notify_ready("Takes requests and orders.")
         while True:
-            ready = dict(self._poller.poll(watchdog.patience_ms))
+            ready = dict(self._poller.poll(LOOK_MS if self._scheduler.live else watchdog.patience_ms))
             if self._stop_read in ready:
                 break
             for channel, codec, handle in self._receivers:
@@ -91,6 +110,7 @@ class SchedulerService:
                     self._receive(channel, codec, handle)
             for pidfd in [fd for fd in ready if fd in self._ends]:
                 self._end_of(pidfd)
+            self._look_at_steps()
             self._scheduler.plan()
             self._send()
             self._publish()
@@ -118,9 +138,15 @@ class SchedulerService:
                 self._log.info("gateway connected", gateway_pid=pid)
                 self._when_gone(pid, lambda: self._scheduler.gateway_gone(peer))
             case Submit(request):
-                self._scheduler.submit(peer, request)
+                with self._suspicion.of(request.request_id):
+                    self._scheduler.submit(peer, request)
+            case Resume(request) if self._suspicion.condemns(request.request_id):
+                self._log.error("request refused", request_id=request.request_id, reason=REASON)
+                self._scheduler.outbox.put(Channel.GATEWAY, peer, Failed(request.request_id, REASON))
             case Resume(request):
-                self._scheduler.resume(peer, request)
+                with self._suspicion.of(request.request_id):  # each is planned by itself: what fails then has one cause
+                    self._scheduler.resume(peer, request)
+                    self._scheduler.plan()
             case Cancel(request_id):
                 self._scheduler.cancel(request_id)
 
@@ -128,9 +154,11 @@ class SchedulerService:
         if isinstance(message, WorkerReady):
             self._log.info("worker ready", worker_pid=message.pid, slot=message.slot, epoch=message.epoch)
             self._scheduler.worker_ready(peer, message)
-            self._when_gone(message.pid, lambda: self._worker_gone(peer))
-        elif peer not in self._scheduler.groups.workers:
-            self._log.warning("report of a worker that is gone", peer=peer.decode(errors="replace"))
+            pidfd = self._when_gone(message.pid, lambda: self._worker_gone(peer))
+            if pidfd is not None:
+                self._worker_fds[peer] = pidfd
+        elif (worker := self._scheduler.groups.workers.get(peer)) is None or worker.fenced_because:
+            self._log.warning("report of a worker that does not count", peer=peer.decode(errors="replace"))
         else:
             match message:
                 case PrefillReport():
@@ -168,17 +196,30 @@ class SchedulerService:
             case AskStatus():
                 self._scheduler.outbox.put(Channel.CONTROLLER, peer, self._scheduler.status)
 
+    # ── steps ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _look_at_steps(self) -> None:
+        """End a worker that has work and does not move, stopped or not: from then on it is one that has ended."""
+        owing = [worker for worker in self._scheduler.owing_workers() if not worker.fenced_because]
+        for worker in self._steps.overdue(owing, time.monotonic()):
+            problem = f"had work and did not move for more than {self._patience_seconds:g} s, and was killed"
+            self._log.error("worker stuck", worker_pid=worker.ready.pid, epoch=worker.epoch)
+            self._scheduler.fence(worker, problem)
+            if (pidfd := self._worker_fds.get(worker.peer)) is not None:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
     # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _when_gone(self, pid: int, act: Callable[[], None]) -> None:
-        """Call `act` when process `pid` has ended, which may be now."""
+    def _when_gone(self, pid: int, act: Callable[[], None]) -> int | None:
+        """Call `act` when process `pid` has ended, which may be now. Returns a pidfd as long as it has not."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             act()
-            return
+            return None
         self._ends[pidfd] = act
         self._poller.register(pidfd, zmq.POLLIN)
+        return pidfd
 
     def _end_of(self, pidfd: int) -> None:
         self._poller.unregister(pidfd)
@@ -186,6 +227,7 @@ class SchedulerService:
         self._ends.pop(pidfd)()
 
     def _worker_gone(self, peer: bytes) -> None:
+        self._worker_fds.pop(peer, None)
         self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
         self._log.info("worker gone", peer=peer.decode(errors="replace"))
         self._scheduler.worker_gone(peer)

@@ -7,15 +7,26 @@ from typing import NamedTuple
 
 from engine.allocation import SMAllocation
 from engine.scheduler.groups import Worker
+from engine.wire.to_worker import TakeShare
 
 
 class SplitChange(NamedTuple):
-    """The group of `epoch` is to compute at `split`; `asked_by` is answered with `sequence`."""
+    """The group of `epoch` is to compute at `split`; `asked_by` is answered with `sequence`.
+
+    What may follow, `prepare`, is told to those whose share changes: the others have prepared around theirs already.
+    """
 
     asked_by: bytes
     epoch: int
     sequence: int
     split: SMAllocation
+    prepare: tuple[SMAllocation, ...] = ()
+
+    def order(self, worker: Worker) -> TakeShare:
+        """What the worker is told."""
+        share = self.split.share(worker.phase)
+        shares = dict.fromkeys(split.share(worker.phase) for split in self.prepare)
+        return TakeShare(worker.epoch, worker.next_sequence(), share, tuple(shares))
 
 
 def refusal(workers: Sequence[Worker], split: SMAllocation) -> str:

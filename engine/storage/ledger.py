@@ -6,12 +6,16 @@ any instant: every verb therefore writes in an order that leaves each page's rec
     header    0  magic         8 bytes
               8  layout        u32
              12  pages         u32
-             16  unused
-    record   64 + 16 · page
+             16  handled       u64   the request that the writer is taking in, 0 for none
+             24  suspect       u64   the one that was being taken in when the last writer ended with one in its hands
+             32  implicated    u32   how many writers in a row have ended so with `suspect`
+             36  unused
+    record   64 + 32 · page
               0  owner         u64   request id, 0 where nobody owns the page
               8  epoch         u32   of the group that may write the page
              12  references    u16   0: the page is free, whatever the other fields say
              14  committed     u16   1: every token of the page is written and may be read by others
+             16  content       16 bytes, of a committed page: which tokens, after which (`contents`); 0: not said
 """
 
 from __future__ import annotations
@@ -25,11 +29,14 @@ from numpy.typing import NDArray
 from engine.errors import SemiPDError
 
 MAGIC = b"SEMIPDLG"
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAX_REFERENCES = 0xFFFF
 
-_HEADER = np.dtype([("magic", "S8"), ("layout", "<u4"), ("pages", "<u4"), ("unused", "V48")])
-_RECORD = np.dtype([("owner", "<u8"), ("epoch", "<u4"), ("references", "<u2"), ("committed", "<u2")])
+_SUSPICION = [("handled", "<u8"), ("suspect", "<u8"), ("implicated", "<u4")]
+_HEADER = np.dtype([("magic", "S8"), ("layout", "<u4"), ("pages", "<u4"), *_SUSPICION, ("unused", "V28")])
+RECORD = np.dtype(
+    [("owner", "<u8"), ("epoch", "<u4"), ("references", "<u2"), ("committed", "<u2"), ("content", "<u8", (2,))]
+)
 
 Pages = Sequence[int] | NDArray[np.integer[Any]]
 
@@ -42,18 +49,20 @@ class Ledger:
     """
 
     def __init__(self, buffer: memoryview):
-        header = np.frombuffer(buffer, dtype=_HEADER, count=1)[0]
-        records = np.frombuffer(buffer, dtype=_RECORD, offset=_HEADER.itemsize, count=int(header["pages"]))
+        self.header = np.frombuffer(buffer, dtype=_HEADER, count=1)
+        header = self.header[0]
+        records = np.frombuffer(buffer, dtype=RECORD, offset=_HEADER.itemsize, count=int(header["pages"]))
         self.num_pages = len(records)
         self._owner = records["owner"]
         self._epoch = records["epoch"]
         self._references = records["references"]
         self._committed = records["committed"]
+        self._content = records["content"]
 
     @staticmethod
     def bytes_for(num_pages: int) -> int:
         """Bytes of a ledger of `num_pages` pages, page 0 included."""
-        return _HEADER.itemsize + num_pages * _RECORD.itemsize
+        return _HEADER.itemsize + num_pages * RECORD.itemsize
 
     @classmethod
     def create(cls, buffer: Any, num_pages: int) -> Self:
@@ -87,6 +96,20 @@ class Ledger:
         """Every page is free, whoever held it: for a writer that begins, when nobody computes on the pages."""
         self._references[1:] = 0
 
+    def keep(self, pages: Pages, owner: int) -> None:
+        """`pages`, which are committed, are `owner`'s, with one reference; every other page is free.
+
+        For a writer that begins, when nobody computes on the pages. Interrupted, it can be begun again.
+        """
+        at = self._at(pages)
+        assert self._references[at].all() and self._committed[at].all(), "only what is committed can be kept"
+        kept = np.zeros(self.num_pages, dtype=np.bool_)
+        kept[[0, *at.tolist()]] = True
+        self._references[~kept] = 0
+        self._epoch[at] = 0
+        self._owner[at] = owner
+        self._references[at] = 1
+
     # ── verbs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, pages: Pages, owner: int, epoch: int) -> None:
@@ -96,6 +119,7 @@ class Ledger:
         assert not self._references[at].any(), "only a free page can be taken"
         # References last: a page counts as taken only when it is known whose it is.
         self._committed[at] = 0
+        self._content[at] = 0
         self._epoch[at] = epoch
         self._owner[at] = owner
         self._references[at] = 1
@@ -120,11 +144,13 @@ class Ledger:
         self._owner[freed] = 0
         return freed.tolist()
 
-    def commit(self, pages: Pages) -> None:
-        """Every token of these pages is written: others may read them."""
+    def commit(self, pages: Pages, contents: Sequence[bytes] = ()) -> None:
+        """Every token of these pages is written: others may read them. `contents`: 16 bytes a page, or of none."""
         at = self._at(pages)
         assert self._references[at].all(), "a free page cannot be committed"
-        self._committed[at] = 1
+        if contents:
+            self._content[at] = np.frombuffer(b"".join(contents), dtype="<u8").reshape(len(at), 2)
+        self._committed[at] = 1  # last: what is committed says what it holds
 
     def hand_over(self, pages: Pages, owner: int, epoch: int) -> None:
         """These pages are `owner`'s now, and the group of `epoch` may write them."""
@@ -153,6 +179,10 @@ class Ledger:
     def is_committed(self, page: int) -> bool:
         """Whether others may read the page."""
         return not self.is_free(page) and bool(self._committed[page])
+
+    def content(self, page: int) -> bytes:
+        """What a committed page holds; 16 zeros where that was not said."""
+        return self._content[page].tobytes()
 
     def is_free(self, page: int) -> bool:
         """Whether nobody holds the page. Page 0 is never free."""

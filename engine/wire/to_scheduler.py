@@ -146,12 +146,14 @@ class Activate(Message, frozen=True):
 class ChangeSplit(Message, frozen=True):
     """Let the group of `epoch` take a split in place, who shrinks first; answered by one `SplitChanged`.
 
-    `sequence` counts these orders, and the answer repeats it.
+    `sequence` counts these orders, and the answer repeats it. From that split, those of `prepare` are to be prepared
+    next.
     """
 
     epoch: int
     sequence: int
     split: SMAllocation
+    prepare: tuple[SMAllocation, ...] = ()
 
 
 class Retire(Message, frozen=True):

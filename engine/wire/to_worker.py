@@ -81,11 +81,15 @@ class DecodeOrder(Message, frozen=True):
 
 
 class TakeShare(Message, frozen=True):
-    """Compute in another part of the device from the next step on: one that was prepared. Answered by `ShareTaken`."""
+    """Compute in another part of the device from the next step on: one that was prepared. Answered by `ShareTaken`.
+
+    The shares of `prepare` are prepared when there is nothing else to do, the most likely first.
+    """
 
     epoch: int
     sequence: int
     percentage: int
+    prepare: tuple[int, ...] = ()
 
 
 class Drain(Message, frozen=True):

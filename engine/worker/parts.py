@@ -53,6 +53,10 @@ class Parts:
             self._partitions[share] = self._device.partition(self._phase, of_both[self._phase], self._splitter)
         return self._partitions[share]
 
+    def lacks(self, share: int) -> bool:
+        """True for a share that could be prepared, and is not."""
+        return self._may_change and self.needs_preparation and share not in self._prepared
+
     def is_prepared(self, share: int) -> None:
         """All that a step in this part needs is there."""
         self._prepared.add(share)

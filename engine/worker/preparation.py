@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from engine.device.device import Partition
-from engine.worker.parts import Parts
+from engine.worker.parts import WHOLE_SHARE, Parts
 
 Prepare = Callable[[Partition], Iterator[None]]
 """The pieces of work that make a part one to compute in; each is done in that part, with nothing in flight."""
@@ -22,6 +22,12 @@ class Preparation:
         self._wanted = deque(dict.fromkeys(shares))
         self._prepare = prepare
         self._pieces: Iterator[None] | None = None
+
+    def want(self, shares: Iterable[int]) -> None:
+        """Prepare these instead of what was wanted before; what is begun is finished, and the whole stays wanted."""
+        begun = self._wanted[0] if self._pieces is not None else None
+        kept = [share for share in self._wanted if share in (begun, WHOLE_SHARE)]
+        self._wanted = deque(share for share in dict.fromkeys([*kept, *shares]) if self._parts.lacks(share))
 
     @property
     def is_over(self) -> bool:

@@ -87,6 +87,7 @@ class Worker:
         """At the step boundary: nothing is in flight in the part that is left."""
         self._finish()
         self._parts.take(order.percentage)
+        self._preparation.want(order.prepare)
         self._owed_seconds = 0.0
         self._orders.send(ShareTaken(self._epoch, order.sequence, order.percentage, self._parts.in_force.sm_count))
 

@@ -106,10 +106,26 @@ def test_histories_are_right_after_the_group_was_lost(watched: type[Witness]) ->
     while min(map(len, stage.outputs.values())) < 5:
         for peer in list(stage.workers):
             stage.work(peer)
-    lost = list(stage.workers)
+    lost, decoded = list(stage.workers), watched.decoded
     stage.start_group(2)
     for peer in lost:
         stage.lose(peer)
+    stage.scheduler.activate(CONTROLLER, 2)
+    stage.settle()
+    stage.finish()
+    assert watched.decoded > decoded
+    assert stage.outputs == {number: undisturbed(request) for number, request in stage.requests.items()}
+
+
+def test_histories_are_right_after_the_scheduler_was_lost(watched: type[Witness]) -> None:
+    stage = Rehearsal(pages=40, page_size=4, prefix_caching=False)
+    for number in (1, 2):
+        stage.submit(number, 9, 30, repetition_penalty=1.2)
+    while min(map(len, stage.outputs.values())) < 5:
+        for peer in list(stage.workers):
+            stage.work(peer)
+    stage.lose_scheduler()
+    stage.start_group(2)
     stage.scheduler.activate(CONTROLLER, 2)
     stage.settle()
     stage.finish()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+import msgspec
 
 from engine.allocation import Phase
 from engine.model.segment import Drawn, Segment
@@ -128,7 +130,9 @@ class Rehearsal:
             "prefill_token_budget": 16,
             "grant_ahead_tokens": page_size,
         } | limits
-        self.scheduler = Scheduler(Limits(**bounds), self.allocator)
+        self._limits = Limits(**bounds)
+        self._prefix_caching = prefix_caching
+        self.scheduler = Scheduler(self._limits, self.allocator)
         self.model = self.model_type(pages + 1, page_size)
         self.workers: dict[bytes, RehearsedWorker] = {}
         self.requests: dict[int, Request] = {}
@@ -156,6 +160,20 @@ class Rehearsal:
         """A worker's process ends; what it had not reported is gone with it."""
         del self.workers[peer]
         self.scheduler.worker_gone(peer)
+        self.settle()
+
+    def lose_scheduler(self, unwanted: Collection[int] = ()) -> None:
+        """It ends, and its workers with it; the next adopts, and is handed in all but what is `unwanted`."""
+        self.workers.clear()
+        self.scheduler.outbox.take()
+        self.allocator = PageAllocator.adopting(self.ledger, self.page_size, prefix_caching=self._prefix_caching)
+        self.scheduler = Scheduler(self._limits, self.allocator)
+        self.scheduler.watch(CONTROLLER)
+        for request_id, output in self.outputs.items():
+            if request_id not in self.finished and request_id not in unwanted:
+                request = msgspec.structs.replace(self.requests[request_id], emitted_ids=list(output))
+                self.scheduler.resume(GATEWAY, request)
+        self.timed -= self.outputs.keys() - self.finished.keys()  # the next one knows of no token before its own
         self.settle()
 
     @property

@@ -86,6 +86,15 @@ class AnyOrder(RuleBasedStateMachine):
     def lose_a_worker(self, data: st.DataObject) -> None:
         self.stage.lose(data.draw(st.sampled_from(sorted(self.stage.workers))))
 
+    @rule()
+    def lose_the_scheduler(self) -> None:
+        """The next one has a group at once; pages that it adopts must hold what they say: the model reads them."""
+        self.stage.lose_scheduler(self.cancelled)
+        self.epoch += 1
+        self.stage.start_group(self.epoch)
+        self.stage.scheduler.activate(CONTROLLER, self.epoch)
+        self.stage.settle()
+
     @precondition(lambda self: self.stage.idle_epochs)
     @rule()
     def retire_what_is_idle(self) -> None:

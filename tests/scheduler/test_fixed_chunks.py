@@ -138,18 +138,39 @@ def test_an_answer_is_not_known_to_the_next_turn() -> None:
     assert stage.outputs[2] == alone(stage.requests[2])
 
 
-def test_a_lost_worker_makes_decode_draw_again_what_the_client_has() -> None:
+def decoding() -> FixedChunks:
+    """A request of 11 tokens that has answered 7."""
     stage = FixedChunks(prefix_caching=False)
     stage.scheduler.watch(CONTROLLER)
     stage.submit(1, TEXT[:11], max_tokens=12)
     while len(stage.outputs[1]) < 7:
         stage.work(PREFILL)
         stage.work(DECODE)
+    return stage
+
+
+def take_over(stage: Rehearsal) -> list[list[int]]:
+    """Another group serves; returns how long the chunks are of each order that prefill has for it."""
     stage.start_group(epoch=2)
-    stage.lose(DECODE)
-    assert [[len(chunk.token_ids) for chunk in order] for order in orders(stage)] == [[8], [3]], "not the output"
     stage.scheduler.activate(CONTROLLER, 2)
     stage.settle()
+    orders = [order for order in stage.workers[b"prefill-2"].orders if isinstance(order, PrefillOrder)]
+    return [[len(chunk.token_ids) for chunk in order.chunks] for order in orders]
+
+
+def test_a_lost_workers_lane_goes_on_with_the_bits_that_it_had() -> None:
+    stage = decoding()
+    stage.lose(DECODE)
+    stage.lose(PREFILL)
+    assert take_over(stage) == []
+    stage.finish()
+    assert stage.outputs[1] == alone(stage.requests[1])
+
+
+def test_after_a_lost_scheduler_decode_draws_again_what_the_client_has() -> None:
+    stage = decoding()
+    stage.lose_scheduler()
+    assert take_over(stage) == [[8], [3]], "not the output"
     stage.finish()
     assert stage.outputs[1] == alone(stage.requests[1])
 

@@ -6,7 +6,7 @@ import pytest
 
 from engine.allocation import Phase, SMAllocation
 from engine.scheduler.groups import Worker
-from engine.scheduler.split_change import next_to_change, refusal
+from engine.scheduler.split_change import SplitChange, next_to_change, refusal
 from engine.wire.to_controller import SplitChanged
 from engine.wire.to_scheduler import ChangeSplit, SharesPrepared, WorkerReady
 from engine.wire.to_worker import TakeShare
@@ -141,3 +141,11 @@ def test_the_status_tells_shares_and_what_was_borrowed(stage: Rehearsal) -> None
     stage.finish()
     told = {worker.phases: (worker.share_percentage, worker.prepared) for worker in stage.scheduler.status.workers}
     assert told == {("prefill",): (30, None), ("decode",): (70, None)}
+
+
+def test_who_takes_another_share_is_told_what_to_prepare_beside_it() -> None:
+    prefill, decode = group(50, 50)
+    beside = (SMAllocation(50, 50), SMAllocation(70, 30), SMAllocation(70, 50))
+    change = SplitChange(CONTROLLER, 1, 7, SMAllocation(60, 40), beside)
+    assert change.order(prefill) == TakeShare(1, 1, 60, prepare=(50, 70))
+    assert change.order(decode) == TakeShare(1, 1, 40, prepare=(50, 30))

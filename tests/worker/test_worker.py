@@ -192,6 +192,18 @@ def test_a_share_is_taken_between_two_steps_with_nothing_in_flight(open_stand: A
     assert stand.launched_on[-1] == "step on 50"
 
 
+def test_with_another_share_others_are_prepared_beside_it(open_stand: Any) -> None:
+    stand = open_stand({}, prepare=[100, 50, 30])
+    stand.begin()
+    ready(stand, (30, 40, 50, 100))
+    stand.send(TakeShare(EPOCH, 1, 50, prepare=(40, 60)))
+    assert stand.receive() == ShareTaken(EPOCH, 1, 50, sm_count=50)
+    assert stand.receive() == SharesPrepared(EPOCH, (30, 40, 50, 60, 100))
+    stand.send(TakeShare(EPOCH, 2, 60, prepare=(50, 70)))
+    assert stand.receive() == ShareTaken(EPOCH, 2, 60, sm_count=60)
+    assert stand.receive() == SharesPrepared(EPOCH, (30, 40, 50, 60, 70, 100))
+
+
 def test_it_drains_when_its_scheduler_is_gone_with_a_step_in_flight(open_stand: Any) -> None:
     stand = open_stand({1: list(range(11, 10_000))}, prepare=[])
     stand.begin()

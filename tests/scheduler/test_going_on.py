@@ -1,0 +1,92 @@
+"""What a lost worker or scheduler had committed is not computed again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.wire.to_worker import DecodeOrder, PrefillOrder
+from tests.scheduler.rehearsal import CONTROLLER, Rehearsal, undisturbed
+
+PREFILL, DECODE = b"prefill-1", b"decode-1"
+
+
+def orders_of(stage: Rehearsal, peer: bytes, kind: type) -> list:
+    return [order for order in stage.workers[peer].orders if isinstance(order, kind)]
+
+
+def take_over(stage: Rehearsal, epoch: int) -> None:
+    stage.start_group(epoch)
+    stage.scheduler.activate(CONTROLLER, epoch)
+    stage.settle()
+
+
+def test_lanes_of_a_lost_worker_go_on_in_another_with_their_pages() -> None:
+    stage = Rehearsal(prefix_caching=False)
+    request = stage.submit(1, prompt=9, max_tokens=12)
+    while len(stage.outputs[1]) < 4:
+        stage.work(PREFILL)
+        stage.work(DECODE)
+    pages, produced = list(stage.allocator.table(1)), len(stage.outputs[1])
+    stage.lose(DECODE)
+    stage.lose(PREFILL)
+    assert stage.allocator.table(1) == pages
+    take_over(stage, 2)
+    assert not orders_of(stage, b"prefill-2", PrefillOrder), "nothing of it is prefilled"
+    (order,) = orders_of(stage, b"decode-2", DecodeOrder)
+    assert [(join.output_index, join.position) for join in order.joins] == [(produced, 9 + produced - 1)]
+    assert {stage.ledger.epoch(page) for page in pages} == {2}
+    stage.finish()
+    assert stage.outputs[1] == undisturbed(request)
+
+
+def test_of_a_prompt_only_the_chunks_not_reported_are_ordered_again() -> None:
+    stage = Rehearsal(prefix_caching=False, prefill_token_budget=4, prefill_depth=2)
+    request = stage.submit(1, prompt=14, max_tokens=3)
+    stage.work(PREFILL)
+    stage.lose(PREFILL)
+    stage.lose(DECODE)
+    take_over(stage, 2)
+    starts = [chunk.start for order in orders_of(stage, b"prefill-2", PrefillOrder) for chunk in order.chunks]
+    assert starts == [4, 8]
+    stage.finish()
+    assert stage.outputs[1] == undisturbed(request)
+    assert stage.allocator.free_count == stage.allocator.total_pages
+
+
+def test_another_scheduler_begins_with_the_full_pages_of_prompt_and_output() -> None:
+    stage = Rehearsal()
+    request = stage.submit(1, prompt=9, max_tokens=20)
+    while len(stage.outputs[1]) < 8:
+        stage.work(PREFILL)
+        stage.work(DECODE)
+    stage.lose_scheduler()
+    take_over(stage, 2)
+    (order,) = orders_of(stage, b"prefill-2", PrefillOrder)
+    written = 9 + len(stage.outputs[1]) - 1  # the last token was not fed back
+    assert [chunk.start for chunk in order.chunks] == [written // 4 * 4]
+    stage.finish()
+    assert stage.outputs[1] == undisturbed(request)
+    assert stage.allocator.free_count == stage.allocator.total_pages
+
+
+def test_another_key_begins_with_nothing_of_it() -> None:
+    stage = Rehearsal()
+    stage.submit(1, prompt=[5] * 12, max_tokens=1, key_id="one")
+    stage.finish()
+    stage.lose_scheduler()
+    assert stage.allocator.known_pages("other", [5] * 12) == []
+    assert len(stage.allocator.known_pages("one", [5] * 12)) == 2
+
+
+def test_a_fenced_worker_is_told_nothing_more_and_serves_no_more() -> None:
+    stage = Rehearsal()
+    stage.submit(1, prompt=5, max_tokens=8)
+    worker = stage.scheduler.groups.workers[PREFILL]
+    assert stage.scheduler.owing_workers() == [worker]
+    stage.scheduler.watch(CONTROLLER)
+    stage.scheduler.fence(worker, "did not move")
+    assert not stage.scheduler.groups.is_routed
+    assert stage.scheduler.groups.complete_epochs() == []
+    stage.lose(PREFILL)
+    told = msgspec.json.encode(stage.told_controller[-1]).decode()
+    assert "prefill worker of slot a (process 1) did not move." in told
