@@ -1,8 +1,8 @@
 """What the policy is worth where the load shifts, and whether it keeps still where it does not: simulated.
 
-    python bench/slo_simulate.py shift --out shift.json --plot shift.svg
-    python bench/slo_simulate.py steady --hours 24
-    python bench/slo_simulate.py shift --box box.json --ttft-ms … --tpot-ms … --code-rate … --reason-rate …
+    python -m bench.slo_simulate shift --out shift.json --plot shift.svg
+    python -m bench.slo_simulate steady --hours 24
+    python -m bench.slo_simulate shift --box box.json --ttft-ms … --tpot-ms … --code-rate … --reason-rate …
 
 Without `--box` the machine is an estimate of one large GPU with an 8-billion-parameter model, made of the constants
 below; figures for it show what the policy does, not what that GPU would.

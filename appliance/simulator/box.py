@@ -16,7 +16,8 @@ from engine.scheduler.limits import Limits
 @dataclass(frozen=True, slots=True)
 class Box:
     """`pages` of `page_size` tokens are the KV pool. `change_seconds` pass from the order to change the split until the
-    new group serves. The other limits are those of the settings of the same name."""
+    new group serves, none where the split is taken in place. `launch_seconds` before a decode step's end the next is
+    made up: who joins later waits for the one after it. The other limits are those of the settings of the same name."""
 
     times: StepTimes
     profile: Profile = field(default_factory=Profile.duty)
@@ -26,7 +27,12 @@ class Box:
     max_running_requests: int = 64
     max_queued_requests: int = 1024
     prefill_token_budget: int = 256
+    prefill_depth: int = 2
+    ttft_target_ms: float = 0.0
     change_seconds: float = 3.0
+    launch_seconds: float = 0.0
+    borrowing: bool = True
+    in_place: bool = True
 
     @property
     def limits(self) -> Limits:
@@ -35,6 +41,8 @@ class Box:
             max_running_requests=self.max_running_requests,
             max_queued_requests=self.max_queued_requests,
             prefill_token_budget=self.prefill_token_budget,
+            prefill_depth=self.prefill_depth,
+            ttft_target_seconds=self.ttft_target_ms / 1000,
             grant_ahead_tokens=self.page_size,
         )
 

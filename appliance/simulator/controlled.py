@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.rotation.prepared import prepared_beside
 from appliance.simulator.simulation import Simulation
 from appliance.slo.ladder import Ladder
 from appliance.slo.manager import SLOAwareResourceManager
@@ -10,10 +11,12 @@ from engine.allocation import SMAllocation
 
 
 class SimulatedRotation:
-    """Takes what `ProcessRotationManager` takes. A change is granted at once and in force `change_seconds` later."""
+    """Takes what `ProcessRotationManager` takes. What the workers have prepared, from the split in force, is taken in
+    place; any other split is granted at once and in force `change_seconds` later, with another group."""
 
-    def __init__(self, simulation: Simulation):
+    def __init__(self, simulation: Simulation, ladder: Ladder):
         self._simulation = simulation
+        self._ladder = ladder
         self._is_changing = False
 
     @property
@@ -24,9 +27,18 @@ class SimulatedRotation:
         """False while another change is under way."""
         if self._is_changing:
             return False
+        if self._is_prepared(sm_allocation):
+            self._simulation.take_split(sm_allocation)
+            return True
         self._is_changing = True
         self._simulation.after(self._simulation.box.change_seconds, lambda: self._change(sm_allocation))
         return True
+
+    def _is_prepared(self, split: SMAllocation) -> bool:
+        """A part of a GPU is prepared for the neighbours; a share of time is a number."""
+        box = self._simulation.box
+        is_known = not box.profile.stretches_steps or split in prepared_beside(self._simulation.split, self._ladder)
+        return box.in_place and is_known
 
     def _change(self, split: SMAllocation) -> None:
         self._is_changing = False
@@ -49,7 +61,7 @@ class Controlled:
         self._window_seconds = window_seconds
         self.manager = SLOAwareResourceManager(
             target,
-            SimulatedRotation(simulation),
+            SimulatedRotation(simulation, ladder),
             window_seconds,
             cooldown_seconds,
             least_confidence,

@@ -76,12 +76,12 @@ class Lanes:
             lane.output_index += steps
         return [lane.join.request_id for lane in self._stepping]
 
-    def report(self, seconds: float) -> DecodeReport:
+    def report(self, seconds: float, borrowed_seconds: float = 0.0) -> DecodeReport:
         """The end of one step."""
         self._step += 1
         tokens = tuple(self._advance(lane) for lane in self._stepping)
         left, self._left = tuple(self._left), []
-        return DecodeReport(self._epoch, self._step, self._sequence, tokens, left, seconds)
+        return DecodeReport(self._epoch, self._step, self._sequence, tokens, left, seconds, borrowed_seconds)
 
     def _advance(self, lane: Lane) -> Token:
         index, request_id = lane.output_index, lane.join.request_id

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
 
 from appliance.simulator.box import Box
 from appliance.simulator.journal import Journal, Journey
 from appliance.simulator.run import Pace
-from appliance.simulator.worker import SimulatedWorker, phases_of
+from appliance.simulator.worker import DoneSteps, SimulatedWorker, phases_of
 from appliance.slo.metrics import WorkTotals
 from appliance.workload import Arrival
 from engine.allocation import WHOLE, Phase, SMAllocation
@@ -22,17 +21,9 @@ from engine.storage.allocator import PageAllocator
 from engine.storage.ledger import Ledger
 from engine.wire.codec import Message
 from engine.wire.to_controller import GroupIdle
-from engine.wire.to_scheduler import PrefillReport, WorkerReady
+from engine.wire.to_scheduler import ChangeSplit, PrefillReport, ShareTaken, WorkerReady
 
 GATEWAY, CONTROLLER = b"gateway", b"controller"
-
-
-@dataclass(slots=True)
-class _Tokens:
-    """Computed since the beginning."""
-
-    prefill: int = 0
-    decode: int = 0
 
 
 class Simulation:
@@ -56,7 +47,6 @@ class Simulation:
         self._timer_ids = count()
         self._workers: dict[bytes, SimulatedWorker] = {}
         self._epoch = 0
-        self._tokens = _Tokens()
         self.scheduler.watch(CONTROLLER)
         self.change_split(self.split)
 
@@ -88,10 +78,16 @@ class Simulation:
         self.scheduler.activate(CONTROLLER, self._epoch)
         self._settle()
 
+    def take_split(self, split: SMAllocation) -> None:
+        """The group takes the split in place, as the scheduler has it done: who shrinks first."""
+        self.split = split
+        self.changes.append((self.now, split))
+        self.scheduler.change_split(CONTROLLER, ChangeSplit(self._epoch, len(self.changes), split))
+        self._settle()
+
     def live_journeys(self) -> Iterator[tuple[Journey, LiveRequest, float | None]]:
         """Requests that have not ended, and when their latest token came."""
-        decoding = {id(worker): worker for worker in self._workers.values()}
-        latest = max((worker.last_report_at for worker in decoding.values()), default=0.0)
+        latest = max((worker.last_report_at for worker in self._workers.values()), default=0.0)
         for live in self.scheduler.live.values():
             journey = self.journal.journeys[live.id]
             if journey.finished_at is None:
@@ -101,7 +97,15 @@ class Simulation:
     @property
     def totals(self) -> WorkTotals:
         prefill, decode = self.scheduler.work[Phase.PREFILL], self.scheduler.work[Phase.DECODE]
-        return WorkTotals(self._tokens.prefill, prefill.seconds, self._tokens.decode, decode.steps, decode.seconds)
+        return WorkTotals(
+            prefill_tokens=prefill.tokens,
+            prefill_seconds=prefill.seconds,
+            decode_tokens=decode.tokens,
+            decode_steps=decode.steps,
+            decode_seconds=decode.seconds,
+            prefill_borrowed_seconds=prefill.borrowed_seconds,
+            decode_borrowed_seconds=decode.borrowed_seconds,
+        )
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,36 +145,44 @@ class Simulation:
         if worker.run.is_unreported:
             self._report(worker)
         if worker.run.ends_at <= self.now:
-            worker.run = None
+            worker.end_run()
 
     def _report(self, worker: SimulatedWorker) -> None:
         for report in worker.reports():
             if isinstance(report, PrefillReport):
-                self._tokens.prefill += report.token_count
                 self.scheduler.prefill_reported(worker.peer, report)
             else:
-                self._tokens.decode += len(report.tokens)
                 self.scheduler.decode_reported(worker.peer, report)
 
     def _catch_up(self) -> None:
         """What the scheduler would have heard of decode steps by now. Their tokens end nothing and change no plan."""
         for worker in self._workers.values():
-            request_ids, steps, seconds = worker.catch_up(self.now)
-            if not steps:
-                continue
-            self._tokens.decode += steps * len(request_ids)
-            work, waiting = self.scheduler.work[Phase.DECODE], self.scheduler.prefill.waiting
-            work.steps += steps
-            work.seconds += seconds
-            for request_id in request_ids:
-                live = self.scheduler.live[request_id]
-                live.output_ids += [0] * steps
-                live.token_ids += [0] * steps
-                waiting.charge(live.request.key_id, output_tokens=steps)
+            if done := worker.catch_up(self.now):
+                self._count(done)
+                self.scheduler.decode.grow(worker.ready.epoch)  # what it wrote meanwhile had pages
+
+    def _count(self, done: DoneSteps) -> None:
+        work, waiting = self.scheduler.work[Phase.DECODE], self.scheduler.prefill.waiting
+        tokens = done.steps * len(done.request_ids)
+        work.did_step(done.seconds, tokens, done.seconds if done.borrowed else 0.0)
+        work.steps += done.steps - 1
+        for request_id in done.request_ids:
+            live = self.scheduler.live[request_id]
+            live.output_ids += [0] * done.steps
+            live.token_ids += [0] * done.steps
+            waiting.charge(live.request.key_id, output_tokens=done.steps)
 
     # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _settle(self) -> None:
+        """Until there is nothing more to be done at this moment."""
+        self._plan()
+        while self._take_up():
+            self._plan()
+        for worker in self._workers.values():
+            self._reconsider(worker)
+
+    def _plan(self) -> None:
         self.scheduler.plan()
         for channel, peer, message in self.scheduler.outbox.take():
             match channel:
@@ -180,16 +192,42 @@ class Simulation:
                     self._told_gateway(message)
                 case Channel.CONTROLLER:
                     self._told_controller(message)
-        for worker in list(self._workers.values()):
-            if worker.run is None:
-                self._begin(worker)
 
-    def _begin(self, worker: SimulatedWorker) -> None:
-        worker.begin(self.now, self.scheduler.allocator.free_count, skips=self._skips)
-        if worker.is_drained:
-            del self._workers[worker.peer]
-            self.scheduler.worker_drained(worker.peer)
-            self.scheduler.worker_gone(worker.peer)
+    def _take_up(self) -> bool:
+        """Who stands between two steps reads its orders and begins; True if the scheduler heard of something."""
+        answered = False
+        for worker in [worker for worker in self._workers.values() if worker.run is None]:
+            for answer in worker.read_orders(self.now):
+                self._share_taken(worker, answer)
+                answered = True
+            if worker.is_drained:
+                del self._workers[worker.peer]
+                self.scheduler.worker_drained(worker.peer)
+                self.scheduler.worker_gone(worker.peer)
+        for worker in self._workers.values():
+            if worker.run is None:
+                free_pages = self.scheduler.allocator.free_count
+                worker.begin(self.now, free_pages, borrows=self._may_borrow(worker), skips=self._skips)
+        return answered
+
+    def _share_taken(self, worker: SimulatedWorker, taken: ShareTaken) -> None:
+        (phase,) = worker.ready.phases
+        worker.pace = self._pace(phase, self.split)
+        self.scheduler.share_taken(worker.peer, taken)
+
+    def _may_borrow(self, worker: SimulatedWorker) -> bool:
+        """True while the other phase of its group has nothing to do."""
+        if self._is_colocated or not self.box.borrowing:
+            return False
+        epoch = worker.ready.epoch
+        return not any(
+            other.is_busy for other in self._workers.values() if other is not worker and other.ready.epoch == epoch
+        )
+
+    def _reconsider(self, worker: SimulatedWorker) -> None:
+        """A run of many steps goes on only as long as what it has is what it would be given now."""
+        if worker.run is not None and worker.borrows != self._may_borrow(worker):
+            worker.stop_after_step(self.now)
 
     def _told_gateway(self, message: Message) -> None:
         for journey in self.journal.take(message, self.now):
@@ -202,8 +240,13 @@ class Simulation:
     def _add_worker(self, phases: tuple[Phase, ...], split: SMAllocation) -> None:
         peer = f"{'+'.join(phases)}-{self._epoch}".encode()
         share = 100 if self._is_colocated else split.share(phases[0])
-        speed = 1.0 if self._is_colocated else self.box.profile.speeds(split).of(phases[0])
-        pace = Pace.at_speed(speed, stretches_steps=self.box.profile.stretches_steps)
-        ready = WorkerReady(self._epoch, "ab"[self._epoch % 2], phases, 1, "simulated", share, 0)
-        self._workers[peer] = SimulatedWorker(peer, ready, self.box.times, pace, self.box.page_size)
+        prepared = (share,) if self._is_colocated or not self.box.in_place else None
+        ready = WorkerReady(self._epoch, "ab"[self._epoch % 2], phases, 1, "simulated", share, 0, prepared)
+        self._workers[peer] = SimulatedWorker(
+            peer, ready, self.box.times, self._pace(phases[0], split), self.box.page_size, self.box.launch_seconds
+        )
         self.scheduler.worker_ready(peer, ready)
+
+    def _pace(self, phase: Phase, split: SMAllocation) -> Pace:
+        speed = 1.0 if self._is_colocated else self.box.profile.speeds(split).of(phase)
+        return Pace.at_speed(speed, stretches_steps=self.box.profile.stretches_steps)

@@ -1,0 +1,137 @@
+"""The simulator beside real runs: for each rate that was measured on the H200, the same requests over the box of its
+measures (`bench/measured_box.py`).
+
+    python -m bench.slo_measured
+    python -m bench.slo_measured --as-profiled      # the profile's speeds as they are
+
+A prediction is to be within 10 points of the attainment and within 25 % of each p95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from appliance.simulator.journal import Journey
+from appliance.simulator.result import attainment, latencies
+from appliance.simulator.simulation import Simulation
+from appliance.slo.profile import Speeds
+from appliance.slo.target import SLOTarget
+from bench.measured_box import UNDER_LOAD, as_it_was, measured_box
+from bench.results import RESULTS, Results, RunLine
+from bench.runs import arrivals_of
+from engine.allocation import SMAllocation
+
+POINTS, PART = 10.0, 0.25
+"""How far a prediction may be off: in attainment, in percent of the requests; in a p95, as a part of it."""
+
+
+class Seen(NamedTuple):
+    """Attained in percent of the requests, latencies in ms."""
+
+    attained: float
+    ttft_p50: float
+    ttft_p95: float
+    tpot_p50: float
+    tpot_p95: float
+
+
+class Compared(NamedTuple):
+    """A run as it was measured and as it is simulated."""
+
+    run: RunLine
+    measured: Seen
+    simulated: Seen
+
+    @property
+    def points(self) -> float:
+        return self.simulated.attained - self.measured.attained
+
+    @property
+    def ttft_part(self) -> float:
+        return self.simulated.ttft_p95 / self.measured.ttft_p95 - 1
+
+    @property
+    def tpot_part(self) -> float:
+        return self.simulated.tpot_p95 / self.measured.tpot_p95 - 1
+
+    @property
+    def is_within(self) -> bool:
+        return abs(self.points) <= POINTS and max(abs(self.ttft_part), abs(self.tpot_part)) <= PART
+
+
+def compared(run: RunLine, under_load: Speeds) -> Compared:
+    """The same mix, rate and seed, from an idle box; requests of the warm-up are not counted."""
+    asked = run.configuration
+    ttft_ms, tpot_ms = asked.targets.ttft_ms, asked.targets.tpot_ms
+    assert ttft_ms is not None and tpot_ms is not None
+    box = as_it_was(run.origin.at, replace(measured_box(under_load), ttft_target_ms=ttft_ms))
+    simulation = Simulation(box, arrivals_of(asked), split_of(asked.split))
+    simulation.run()
+    counted = [j for j in simulation.journal.journeys.values() if j.arrived_at >= asked.warmup_seconds]
+    return Compared(run, measured(run), simulated(counted, SLOTarget(ttft_ms, tpot_ms)))
+
+
+def simulated(journeys: list[Journey], target: SLOTarget) -> Seen:
+    ttft, tpot = latencies(journeys)
+    assert ttft is not None and tpot is not None, "a run has answers"
+    return Seen(100 * (attainment(journeys, target) or 0.0), ttft.p50, ttft.p95, tpot.p50, tpot.p95)
+
+
+def measured(run: RunLine) -> Seen:
+    found = run.summary
+    assert found.attainment is not None and found.ttft_ms is not None and found.tpot_ms is not None
+    return Seen(100 * found.attainment, found.ttft_ms.p50, found.ttft_ms.p95, found.tpot_ms.p50, found.tpot_ms.p95)
+
+
+def split_of(words: str) -> SMAllocation:
+    """Of `67/33 by green`."""
+    prefill, decode = words.split()[0].split("/")
+    return SMAllocation(int(prefill), int(decode))
+
+
+def measured_runs(path: Path) -> Iterator[RunLine]:
+    """Those of one rate on the machine of the box, with both targets."""
+    for line in Results(path).lines:
+        if not isinstance(line, RunLine) or "NVIDIA H200" not in line.origin.machine.gpus:
+            continue
+        asked = line.configuration
+        if asked.system == "semi-pd" and asked.rate is not None and line.summary.attainment is not None:
+            yield line
+
+
+def as_table(rows: list[Compared]) -> Table:
+    table = Table("measured", "split", "req/s", "attained %", "TTFT p50/p95 ms", "TPOT p50/p95 ms", "off by", "within")
+    for row in rows:
+        asked, pairs = row.run.configuration, list(zip(row.measured, row.simulated, strict=True))
+        attained, ttft_p50, ttft_p95, tpot_p50, tpot_p95 = pairs
+        table.add_row(
+            row.run.origin.at[5:16],
+            asked.split.split()[0],
+            f"{asked.rate:g}",
+            "{:.1f} → {:.1f}".format(*attained),
+            f"{ttft_p50[0]:.0f}/{ttft_p95[0]:.0f} → {ttft_p50[1]:.0f}/{ttft_p95[1]:.0f}",
+            f"{tpot_p50[0]:.1f}/{tpot_p95[0]:.1f} → {tpot_p50[1]:.1f}/{tpot_p95[1]:.1f}",
+            f"{row.points:+.1f}, {row.ttft_part:+.0%}, {row.tpot_part:+.0%}",
+            "yes" if row.is_within else "no",
+        )
+    return table
+
+
+def main(
+    results: Annotated[Path, typer.Option(help="The results file.")] = RESULTS,
+    as_profiled: Annotated[bool, typer.Option("--as-profiled", help="At the profile's speeds as they are.")] = False,
+) -> None:
+    """Measured → simulated, for each run."""
+    under_load = Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD
+    Console(width=150).print(as_table([compared(run, under_load) for run in measured_runs(results)]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
