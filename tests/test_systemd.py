@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.systemd import Watchdog, notify, notify_ready, take_listener
+from engine.systemd import Watchdog, credential, notify, notify_ready, take_listener
 
 
 @pytest.fixture
@@ -93,3 +93,11 @@ def test_the_listening_socket_is_taken_once() -> None:
             check=True,
         )
     assert said.stdout.split() == [str(port), "False", "False", "None"]
+
+
+def test_a_secret_is_where_systemd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert credential("tls-key") is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert credential("tls-key") is None
+    (tmp_path / "tls-key").touch()
+    assert credential("tls-key") == tmp_path / "tls-key"

@@ -17,13 +17,18 @@ DROP_INS = "conf.d"
 
 def read_settings(etc: Path) -> ServerArgs:
     """The settings in the directory `etc`; what no file sets has its default. Raises `CannotStart`."""
+    try:
+        return ServerArgs(**given_settings(etc))
+    except ValidationError as error:
+        raise CannotStart(f"{explain(error)} It is set in {etc}.") from error
+
+
+def given_settings(etc: Path) -> dict[str, Any]:
+    """What the files set, word for word. Raises `CannotStart` for a file that cannot be read."""
     given: dict[str, Any] = {}
     for path in [etc / MAIN_FILE, *sorted((etc / DROP_INS).glob("*.toml"))]:
         given |= _read(path) if path.exists() else {}
-    try:
-        return ServerArgs(**given)
-    except ValidationError as error:
-        raise CannotStart(f"{explain(error)} It is set in {etc}.") from error
+    return given
 
 
 def _read(path: Path) -> dict[str, Any]:

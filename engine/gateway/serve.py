@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import socket
 from ssl import SSLContext
 
@@ -16,6 +15,7 @@ from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart
 from engine.gateway.app import create_app
 from engine.gateway.connection import Bounds, bounded
+from engine.gateway.tally import forget_former
 from engine.gateway.tls import tls_context
 from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
 from engine.systemd import take_listener
@@ -93,7 +93,7 @@ def serve(ports: PortArgs) -> None:
     settings = ports.read_settings()
     app = create_app(ports)
     tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
-    shutil.rmtree(ports.metrics_dir, ignore_errors=True)  # what former workers counted
+    forget_former(ports.metrics_dir)
     _allow_many_files()
     GatewayServer(app, settings, _listen(settings), tls).run()
 

@@ -37,3 +37,10 @@ def totals(directory: Path, size: int) -> list[float]:
         if len(values) == size:  # else it is being made
             sums = [total + value for total, value in zip(sums, values, strict=True)]
     return sums
+
+
+def forget_former(directory: Path) -> None:
+    """Forget what workers counted that have ended; in an upgrade those of another gateway are still at work."""
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if not Path("/proc", path.name).exists():
+            path.unlink(missing_ok=True)

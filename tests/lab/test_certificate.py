@@ -47,7 +47,29 @@ def test_both_ports_speak_tls_with_the_certificate_that_was_told(bound: tuple[La
     assert "one-time token" in said.lower()
     assert "0.0.0.0:8080" in lab.run("ss", "--listening", "--tcp", "--numeric")
     mode = lab.run("stat", "--format", "%a %U", "/etc/semi-pd/tls/key.pem", CERTIFICATE)
-    assert mode.split() == ["600", "semi-pd", "644", "root"]
+    assert mode.split() == ["600", "root", "644", "root"]
+
+
+def test_the_key_is_handed_to_those_who_speak_tls_and_to_nobody_else(bound: tuple[Lab, str]) -> None:
+    lab, _ = bound
+    for unit in ("gateway", "console"):
+        key = f"/run/credentials/semi-pd-{unit}.service/tls-key"
+        assert lab.run("stat", "--format", "%a", key).strip() in ("400", "440")
+        lab.run("cmp", key, "/etc/semi-pd/tls/key.pem")
+    assert lab.run("find", "/run/credentials", "-path", "*semi-pd*", "-name", "tls-key").count("tls-key") == 2
+    refused = lab.run("runuser", "-u", "semi-pd", "--", "cat", "/etc/semi-pd/tls/key.pem", status=1)
+    assert "Permission denied" in refused
+
+
+def test_no_secret_is_in_a_process_list_or_an_environment(bound: tuple[Lab, str]) -> None:
+    lab, _ = bound
+    read = "for pid in $(pgrep --euid semi-pd); do cat /proc/$pid/cmdline /proc/$pid/environ; done | tr '\\0' '\\n'"
+    said = lab.run("bash", "-c", read)
+    assert "engine.gateway" in said
+    assert lab.run("cat", "/var/lib/semi-pd/api-key").strip() not in said
+    assert "PRIVATE KEY" not in said
+    readable = lab.run("find", "/var/lib/semi-pd", "/run/semi-pd", "-type", "f", "-perm", "/077")
+    assert readable == ""
 
 
 def test_it_is_kept(bound: tuple[Lab, str]) -> None:
@@ -75,7 +97,7 @@ def test_the_administrators_own_is_served_and_stays(bound: tuple[Lab, str]) -> N
     )
     lab.run(*make.split())
     lab.run("install", "-m", "644", "/root/chain.pem", CERTIFICATE)
-    lab.run("install", "-m", "600", "-o", "semi-pd", "-g", "semi-pd", "/root/key.pem", "/etc/semi-pd/tls/key.pem")
+    lab.run("install", "-m", "600", "/root/key.pem", "/etc/semi-pd/tls/key.pem")
     lab.run("systemctl", "restart", "semi-pd-gateway", "semi-pd-console")
     own = FINGERPRINT.search(lab.run("openssl", "x509", "-in", "/root/chain.pem", "-noout", "-fingerprint", "-sha256"))
     assert own

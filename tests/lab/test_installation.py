@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import INSTALL, OFFLINE, Lab, make_bundle
+from tests.lab.releases import break_gateway, in_force, is_served
 
 pytestmark = [pytest.mark.long, pytest.mark.system, pytest.mark.timeout(1200)]
 
@@ -25,29 +26,8 @@ KILLED_AT = (
 )
 
 
-MIGRATION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = "{head}"
-
-
-def upgrade() -> None:
-    op.create_table("later", sa.Column("id", sa.Integer, primary_key=True))
-"""
-
-
 def api_key(lab: Lab) -> str:
     return lab.run("cat", "/var/lib/semi-pd/api-key")
-
-
-def in_force(lab: Lab) -> str:
-    return lab.run("readlink", "/opt/semi-pd/current").strip().removeprefix("releases/")
-
-
-def is_served(lab: Lab) -> bool:
-    return '"ready"' in lab.run("curl", "--silent", "http://127.0.0.1:8000/health")
 
 
 def killed_installation(lab: Lab, after: list[str]) -> str | None:
@@ -99,12 +79,7 @@ def test_killed_at_any_step_it_is_repeated_and_comes_up_with_its_data(bare: Lab)
 def later(bundles: Path) -> Path:
     """Bundles of 0.2.0, which is good, and of 0.3.0, whose gateway does not start."""
     make_bundle(bundles, "0.2.0")
-    broken = make_bundle(bundles, "0.3.0")
-    gateway = broken / "engine" / "gateway" / "__main__.py"
-    gateway.write_text('raise SystemExit("this release is broken")\n')
-    versions = broken / "migrations" / "appliance" / "versions"
-    head = max(path.name[:4] for path in versions.glob("0*.py"))
-    (versions / "9999_what_an_older_release_does_not_know.py").write_text(MIGRATION.format(head=head))
+    break_gateway(make_bundle(bundles, "0.3.0"))
     return bundles
 
 

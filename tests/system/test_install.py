@@ -43,7 +43,7 @@ def test_help_names_every_mode_and_option() -> None:
 
     assert done.returncode == 0
     assert done.stderr == ""
-    script = (ROOT / "install.sh").read_text()
+    script = (ROOT / "tools" / "install" / "options.sh").read_text()
     parser = script[script.index("read_arguments() {") : script.index("set_mode() {")]
     understood = set(re.findall(r"--[a-z-]{2,}", "".join(re.findall(r"^ +--.*\)", parser, re.MULTILINE))))
     assert {"--help", "--run", "--test", "--full", "--model", "--upgrade", "--wheelhouse"} <= understood
@@ -84,6 +84,7 @@ def bare_copy(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "install.sh", folder)
     shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copytree(ROOT / "constraints", folder / "constraints")
+    shutil.copytree(ROOT / "tools" / "install", folder / "tools" / "install")
     return folder / "install.sh"
 
 
@@ -148,7 +149,7 @@ SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os
 def test_shell_scripts_are_clean() -> None:
     assert SHELLCHECK
     tools = [*(ROOT / "tools").glob("*.sh"), *(ROOT / "tools" / "install").glob("*.sh")]
-    scripts = [ROOT / "install.sh", ROOT / ".ci" / "run", ROOT / "systemd" / "bin" / "semi-pd", *tools]
+    scripts = [ROOT / "install.sh", ROOT / ".ci" / "run", *(ROOT / "systemd" / "bin").iterdir(), *tools]
     done = subprocess.run(
         [SHELLCHECK, "--external-sources", *scripts], cwd=ROOT, capture_output=True, text=True, check=False
     )

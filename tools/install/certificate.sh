@@ -41,7 +41,6 @@ make_certificate_key() {
     install -d -m 755 "$ETC/tls"
     install -m 600 /dev/null "$new"
     quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$new" || certificate_failed
-    chown semi-pd:semi-pd "$new"
     mv "$new" "$CERTIFICATE_KEY"
 }
 

@@ -7,6 +7,7 @@ OLDEST_SYSTEMD=250
 NEEDED_GB_CPU=3
 NEEDED_GB_CUDA=16
 FAILURES=0
+WARN_DAYS=30
 
 check_machine() {
     check_base
@@ -17,6 +18,7 @@ check_machine() {
     fi
     check_ports
     ! is_bound_beyond || check_openssl
+    check_certificate
     ((FAILURES == 0)) || die "$FAILURES of these keep Semi-PD from running here."
 }
 
@@ -103,6 +105,20 @@ check_openssl() {
         good 'openssl, for the certificate'
     else
         bad 'openssl is missing, and --bind beyond this machine needs a certificate: apt-get install openssl'
+    fi
+}
+
+# One that runs out is said early, and keeps nothing from running.
+check_certificate() {
+    local until
+    [[ -e $CERTIFICATE ]] && command -v openssl >/dev/null || return 0
+    until=$(openssl x509 -in "$CERTIFICATE" -noout -enddate 2>/dev/null | cut -d = -f 2)
+    if [[ -z $until ]]; then
+        note "$CERTIFICATE is no certificate that openssl can read"
+    elif openssl x509 -in "$CERTIFICATE" -noout -checkend $((WARN_DAYS * 24 * 3600)) >/dev/null; then
+        good "the certificate holds until $until"
+    else
+        note "the certificate holds until $until only: renew it, or remove it and run install.sh, which makes another"
     fi
 }
 

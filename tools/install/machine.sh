@@ -4,9 +4,9 @@
 
 ETC=/etc/semi-pd
 STATE=/var/lib/semi-pd
-BACKUP=$STATE/before-upgrade.db
 CACHE=/var/cache/semi-pd
 RUNTIME=/run/semi-pd
+UNFINISHED=$PREFIX/.upgrading
 CHANGES=0
 LOG=/var/log/semi-pd-install.log
 
@@ -18,6 +18,8 @@ source "$ROOT/tools/install/release.sh"
 source "$ROOT/tools/install/system.sh"
 # shellcheck source=tools/install/certificate.sh
 source "$ROOT/tools/install/certificate.sh"
+# shellcheck source=tools/install/upgrade.sh
+source "$ROOT/tools/install/upgrade.sh"
 
 # shellcheck disable=SC2153 # MODE and the like are set by install.sh
 for_machine() {
@@ -36,6 +38,7 @@ install_for_machine() {
     in_force=$(release_in_force)
     [[ -z $in_force || $in_force == "$VERSION" ]] ||
         die "Release $in_force is in force here: ./install.sh --upgrade moves to $VERSION."
+    ! is_interrupted || die "An upgrade was interrupted: ./install.sh --upgrade goes on with it."
     [[ -n $in_force ]] || require_fitting_machine
     [[ -z $in_force || ${#FORWARDED[@]} == 0 ]] ||
         die "Semi-PD is installed, and its settings are yours: set $(setting_of "${FORWARDED[0]}") in $ETC/semi-pd.toml."
@@ -45,58 +48,6 @@ install_for_machine() {
     put_in_force "$VERSION"
     start_if_wanted
     tell_result
-}
-
-upgrade() {
-    local before
-    begin_changes
-    before=$(release_in_force)
-    [[ -n $before ]] || die "Nothing is installed under $PREFIX that could be upgraded: run ./install.sh."
-    [[ $before != "$VERSION" ]] || die "Release $VERSION is in force already."
-    ensure_release
-    [[ ! -e $STATE/appliance.db ]] ||
-        change "back the database up to $BACKUP" as_user -m appliance backup "$BACKUP"
-    move_to "$VERSION" "$before"
-    tell_result
-}
-
-roll_back() {
-    local before target
-    begin_changes
-    before=$(release_in_force)
-    target=$(former_release)
-    [[ -n $target ]] || die "There is no former release under $PREFIX to go back to."
-    VERSION=$target
-    move_to "$target" "$before"
-    tell_result
-}
-
-# The release that was in force is taken again where the new one does not come to serve.
-move_to() {
-    local to=$1 from=$2
-    put_in_force "$to"
-    if [[ $START == no ]] || serve_again; then
-        change "remember $from as the release to go back to" remember_former "$from"
-        return
-    fi
-    say "release $to does not serve: going back to $from"
-    put_in_force "$from"
-    serve_again || die "Neither release $to nor $from serves: see journalctl -u 'semi-pd*'."
-    die "Release $to did not serve, and $from is in force again: see journalctl -u 'semi-pd*'."
-}
-
-# An older release cannot read a database that a newer one has changed: then it is that of before the upgrade.
-serve_again() {
-    change 'restart the services' restart && return
-    [[ -e $BACKUP ]] && is_refused_database || return
-    systemctl stop "$TARGET"
-    change "restore the database of before the upgrade from $BACKUP" as_user -m appliance restore "$BACKUP"
-    change 'restart the services' restart
-}
-
-is_refused_database() {
-    journalctl --quiet --no-pager --output cat --lines 20 --unit semi-pd-controller |
-        grep --quiet 'a newer release wrote it'
 }
 
 begin_changes() {

@@ -88,11 +88,20 @@ link_release() {
     mv -T "$PREFIX/$2.new" "$PREFIX/$2"
 }
 
-# Releases that are neither in force nor the one to go back to take a gigabyte each.
-remember_former() {
-    local dir
-    link_release "$1" former
+# A release takes a gigabyte. What stays is in force, the one to go back to, or still run by a process: a resident goes
+# on through upgrades, and an old gateway while its streams end.
+forget_other_releases() {
+    local dir kept
+    kept=$(release_in_force; former_release; releases_at_work)
     for dir in "$PREFIX"/releases/*; do
-        [[ $(basename "$dir") == "$(release_in_force)" || $(basename "$dir") == "$1" ]] || rm -rf "$dir"
+        grep --quiet --line-regexp --fixed-strings "$(basename "$dir")" <<<"$kept" || rm -rf "$dir"
     done
+}
+
+releases_at_work() {
+    local pid source
+    for pid in $(pgrep --euid semi-pd || true); do
+        source=$(readlink "/proc/$pid/cwd") || continue
+        [[ $source != */source ]] || basename "$(dirname "$source")"
+    done | sort --unique
 }

@@ -75,6 +75,7 @@ put_in_force() {
     ensure_command "$source/systemd/bin/semi-pd"
     [[ $(release_in_force) == "$release" ]] || change "put release $release in force" link_release "$release" current
     ensure_addresses
+    ensure_credentials
     [[ $DRY_RUN == yes ]] || systemctl daemon-reload
 }
 
@@ -116,6 +117,26 @@ ensure_addresses() {
     rm "$staged"
     [[ ${unit:-} != failed ]] || die "The settings in $ETC are not usable."
     ((CHANGES == before)) || WHY_RESTART='the address has changed'
+}
+
+# A secret is read by systemd, as root, and handed to the services that speak TLS; its file needs no other reader.
+ensure_credentials() {
+    local name path staged unit dropin before=$CHANGES
+    [[ $DRY_RUN == no ]] || return 0
+    staged=$(mktemp)
+    while read -r name path; do
+        printf '# By install.sh, as the settings say.\n[Service]\nLoadCredential=%s:%s\n' "$name" "$path" >"$staged"
+    done < <(as_user -m appliance.machine.credentials "$ETC")
+    for unit in gateway gateway-next console; do
+        dropin=$UNITS/semi-pd-$unit.service.d/20-credentials.conf
+        if [[ -s $staged ]]; then
+            ensure_file "$staged" "$dropin" 644
+        elif [[ -e $dropin ]]; then
+            change "remove $dropin" rm "$dropin"
+        fi
+    done
+    rm "$staged"
+    ((CHANGES == before)) || WHY_RESTART='the key of TLS is another'
 }
 
 # as_user ARGUMENTS…: the Python of the release in force, as the user whose files it touches.
@@ -167,9 +188,13 @@ restart() {
 show_failure() {
     local unit
     for unit in $(units_that_are_down); do
-        say "$unit is down; the end of its journal:"
-        journalctl --quiet --no-pager --output cat --lines 5 --unit "$unit" >&2
+        show_journal "$unit"
     done
+}
+
+show_journal() {
+    say "$1 is down; the end of its journal:"
+    journalctl --quiet --no-pager --output cat --lines 5 --unit "$1" >&2
 }
 
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
