@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 from flask_wtf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webui.config import ConsoleConfig
 from webui.pages import layout
@@ -21,10 +22,12 @@ from webui.views import (
     keys,
     live,
     login,
+    login_code,
     logs,
     overview,
     playground,
     processes,
+    second_factor,
     slo,
     split,
 )
@@ -32,6 +35,7 @@ from webui.views import (
 BLUEPRINTS = (
     first_run,
     login,
+    login_code,
     overview,
     live,
     slo,
@@ -43,6 +47,7 @@ BLUEPRINTS = (
     health,
     audit,
     account,
+    second_factor,
     api,
 )
 
@@ -51,6 +56,7 @@ def create_app(config: ConsoleConfig) -> Flask:
     """The console of one appliance. Opens `console.db`; raises `CannotStart` if it is a later release's."""
     app = Flask(__name__)
     app.config.update(config.for_flask())
+    _trust_proxies(app, config.settings.console_proxies)
     app.extensions[NAME] = Services.of(config)
     add_headers(app, config.has_tls)
     check_origin(app)
@@ -63,3 +69,12 @@ def create_app(config: ConsoleConfig) -> Flask:
         app.register_blueprint(module.blueprint)
     csrf.exempt(api.blueprint)  # it asks for the token itself where a browser's session is used
     return app
+
+
+def _trust_proxies(app: Flask, hops: int) -> None:
+    """Believe exactly so many proxies about address, scheme and name; what came before them anybody may have written.
+
+    With none nothing of the kind is believed.
+    """
+    if hops:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from appliance.instance import Instance
+from webui.accounts.second_factors import LostDevice
 from webui.accounts.setup_token import SetupToken
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The browser console's one-time tokens.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="For who cannot get into the browser console.")
 
 
 @app.command()
@@ -27,7 +30,18 @@ def reset_password() -> None:
     typer.echo(_token().renew())
 
 
+@app.command()
+def remove_second_factor() -> None:
+    """Have the password alone open again: for an owner whose device is lost, and the recovery codes with it."""
+    LostDevice(_directory()).say()
+    typer.echo("The next log-in with the right password asks for no code, and the second factor is removed.")
+
+
 def _token() -> SetupToken:
+    return SetupToken(_directory())
+
+
+def _directory() -> Path:
     directory = Instance.of_user().console_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SetupToken(directory)
+    return directory

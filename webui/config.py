@@ -21,7 +21,8 @@ FORM_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class ConsoleConfig:
-    """`hosts`: the names under which browsers may ask. `has_tls`: whether they reach this process over TLS.
+    """`hosts`: the names under which browsers may ask. `has_tls`: whether they speak TLS, with this process or with the
+    proxy before it.
 
     `hasher` makes passwords costly to guess, by default with RFC 9106's second choice of parameters.
     """
@@ -40,7 +41,7 @@ class ConsoleConfig:
         state_dir = instance.console_dir
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         state_dir.chmod(0o700)
-        has_tls = settings.tls_cert is not None
+        has_tls = settings.tls_cert is not None or settings.console_proxies > 0
         return cls(instance, settings, state_dir, hosts_of(settings), has_tls)
 
     @property
@@ -73,10 +74,6 @@ class ConsoleConfig:
                 file.write(secrets.token_bytes(32))
             draft.rename(path)
         return path.read_bytes()
-
-    def playground_key(self) -> str:
-        """The key of this user's first start: the console runs as the same user."""
-        return self.instance.api_key()
 
     def for_flask(self) -> dict[str, Any]:
         """Flask's and its extensions' settings."""

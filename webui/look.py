@@ -9,6 +9,7 @@ from typing import Any
 from appliance.control.messages import AskStatus
 from appliance.store import queries
 from appliance.store.reading import StoreUnreadable, reading
+from webui.accounts.audit import AuditLog
 from webui.config import ConsoleConfig
 from webui.controller import Controller
 
@@ -18,14 +19,19 @@ MARKS_SECONDS = 120.0
 class Look:
     """Called by the feed once a second, and by whoever polls."""
 
-    def __init__(self, config: ConsoleConfig, controller: Controller):
+    def __init__(self, config: ConsoleConfig, controller: Controller, audit: AuditLog):
         self._config = config
         self._controller = controller
+        self._audit = audit
 
     def __call__(self) -> dict[str, Any]:
         reply = self._controller.ask(AskStatus())
         status = json.loads(reply.data) if reply.done else None
-        return {"at": time.time(), "appliance": summary(status), "problem": reply.sentence, **self._recorded()}
+        self._audit.write_waiting()
+        seen = {"at": time.time(), "appliance": summary(status), "problem": reply.sentence, **self._recorded()}
+        store = (status or {}).get("store") or {}
+        problems = (store.get("problem", ""), seen["store_problem"], self._audit.problem)
+        return seen | {"store_problem": " ".join(filter(None, problems))}
 
     def _recorded(self) -> dict[str, Any]:
         try:

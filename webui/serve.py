@@ -44,6 +44,7 @@ class ConsoleServer(BaseApplication):
             "keepalive": KEEP_ALIVE_SECONDS,
             "loglevel": settings.log_level.lower(),
             "control_socket_disable": True,
+            "forwarded_allow_ips": "",  # whom to believe about who asks is console_proxies' to say, see `webui.app`
             "proc_name": "semi-pd-console",
         }
         if settings.tls_cert is not None:

@@ -7,6 +7,7 @@ import pytest
 from tests.webui.stand import Browser, Stand
 
 PAGES = ("/", "/slo/", "/split/", "/playground/", "/processes/", "/logs/", "/keys/", "/health/", "/audit/", "/account/")
+PAGES += ("/account/second-factor/",)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -25,6 +26,7 @@ def test_a_stranger_sees_none(stand: Stand, path: str) -> None:
 def test_every_route_is_closed_or_known_to_be_open(stand: Stand) -> None:
     stand.owner()
     open_to_all = {"static", "login.page", "login.log_in", "first_run.page", "first_run.claim"}
+    open_to_all |= {"login_code.page", "login_code.give"}
     for rule in stand.app.url_map.iter_rules():
         if rule.endpoint in open_to_all:
             continue

@@ -87,3 +87,27 @@ def test_what_is_no_chat_is_refused(stand: Stand, owner: Browser, body: Any) -> 
     headers = {"Origin": ORIGIN, "X-CSRFToken": owner.csrf_token, "Accept": "application/json"}
     answer = owner.client.post("/playground/chat", base_url=ORIGIN, json=body, headers=headers)
     assert answer.status_code == 400
+
+
+def ask(owner: Browser) -> int:
+    headers = {"Origin": ORIGIN, "X-CSRFToken": owner.csrf_token, "Accept": "application/json"}
+    body = {"messages": [{"role": "user", "content": "Hello?"}]}
+    return owner.client.post("/playground/chat", base_url=ORIGIN, json=body, headers=headers).status_code
+
+
+def test_the_playground_has_a_key_of_its_own_and_makes_another_when_that_is_revoked(
+    stand: Stand, owner: Browser
+) -> None:
+    assert [ask(owner), ask(owner)] == [200, 200]
+    assert stand.audit[0] == ("ada", "key.add", True) and stand.audit[1][1] == "claim"
+    key = stand.instance.console_dir / "playground-key"
+    first = key.read_text()
+    assert key.stat().st_mode & 0o777 == 0o600 and first.strip() not in owner.get("/keys/").text
+    owner.post("/keys/playground/revoke")
+    assert ask(owner) == 200
+    assert key.read_text() != first and "playground-2" in owner.get("/keys/").text
+
+
+def test_without_an_appliance_the_playground_says_that_it_has_no_key(stand: Stand, owner: Browser) -> None:
+    (stand.instance.state_dir / "running.json").unlink()
+    assert ask(owner) == 503

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from flask_login import UserMixin
 from sqlalchemy import delete, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from appliance.store.trouble import trouble
 from webui.storage.database import Database
 from webui.storage.schema import LoginSession, User
 
@@ -67,11 +69,20 @@ class Sessions:
             row = self._live(session, token)
             if row is None:
                 return None
-            now = time.time()
-            if now - row.last_seen_at > SEEN_EVERY_SECONDS:
-                row.last_seen_at = now
             user = session.get_one(User, row.user_id)
-            return LoggedIn(token, row.id, user.id, user.name)
+        if time.time() - row.last_seen_at > SEEN_EVERY_SECONDS:
+            self._note_seen(row.id)
+        return LoggedIn(token, row.id, user.id, user.name)
+
+    def _note_seen(self, session_id: int) -> None:
+        """Where the disk is full, pages are shown nonetheless."""
+        try:
+            with self._database.begin() as session:
+                if (row := session.get(LoginSession, session_id)) is not None:
+                    row.last_seen_at = time.time()
+        except DBAPIError as error:
+            if not trouble(error):
+                raise
 
     def of_user(self, user_id: int) -> list[LoginSession]:
         """The latest first."""

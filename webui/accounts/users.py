@@ -47,12 +47,21 @@ class Users:
         kept = user.password_hash if user else None
         return user if self._passwords.is_right(password, kept) else None
 
-    def change_password(self, user_id: int, present: str, new: str) -> None:
+    def find(self, user_id: int) -> User | None:
         with self._database.begin() as session:
-            user = session.get_one(User, user_id)
-        if not self._passwords.is_right(present, user.password_hash):
+            return session.get(User, user_id)
+
+    def require_password(self, user_id: int, password: str) -> None:
+        """Raises `Refused` unless it is this user's."""
+        user = self.find(user_id)
+        if user is None or not self._passwords.is_right(password, user.password_hash):
             raise Refused("The present password is not right.")
-        self._require(user.name, new)
+
+    def change_password(self, user_id: int, present: str, new: str) -> None:
+        self.require_password(user_id, present)
+        with self._database.begin() as session:
+            name = session.get_one(User, user_id).name
+        self._require(name, new)
         kept = self._passwords.hash(new)
         with self._database.begin() as session:
             session.get_one(User, user_id).password_hash = kept

@@ -5,7 +5,10 @@ from __future__ import annotations
 from flask import Flask, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException, SecurityError
+
+from appliance.store.trouble import trouble
 
 API = "/api/"
 
@@ -28,6 +31,14 @@ def handle_problems(app: Flask) -> None:
         if error.response is None and code == 429 and (wait := getattr(error, "retry_after", None)):
             said.headers["Retry-After"] = str(wait)
         return said, status
+
+    @app.errorhandler(DBAPIError)
+    def _unwritten(error: DBAPIError) -> ResponseReturnValue:
+        """507: Insufficient Storage."""
+        why = trouble(error)
+        if not why:
+            return _crash(error)
+        return answer(507, "Nothing can be written", f"The console's database cannot be written, {why}.")
 
     @app.errorhandler(Exception)
     def _crash(error: Exception) -> ResponseReturnValue:

@@ -35,12 +35,16 @@ class Database:
 
 
 def _engine(path: Path) -> Engine:
-    """SQLite before 3.51.3 may damage a WAL that two connections write, so all threads take turns at one."""
+    """SQLite before 3.51.3 may damage a WAL that two connections write, so all threads take turns at one.
+
+    A transaction need not say that it will write, then: nobody else does, and where nothing can be written one can
+    read.
+    """
     engine = create_engine(
         f"sqlite:///{path}", pool_size=1, max_overflow=0, pool_timeout=WAIT_SECONDS, connect_args=OWN_BEGIN
     )
     event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return engine
 
 

@@ -1,4 +1,5 @@
-"""The tables of `console.db`. Times are seconds since the epoch; secrets are kept as SHA-256 or Argon2id."""
+"""The tables of `console.db`. Times are seconds since the epoch; secrets are kept as SHA-256 or Argon2id, but for those
+of second factors, with which codes are computed."""
 
 from __future__ import annotations
 
@@ -29,6 +30,29 @@ class User(Base):
     name: Mapped[str] = mapped_column(unique=True)
     password_hash: Mapped[str]
     created_at: Mapped[float]
+
+
+class SecondFactor(Base):
+    """What a user's device computes codes with. `confirmed_at` None: shown, but no code of it was given yet.
+
+    `last_step`: the period of 30 s whose code was used last; a code opens once.
+    """
+
+    __tablename__ = "second_factors"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    secret: Mapped[str]
+    confirmed_at: Mapped[float | None]
+    last_step: Mapped[int] = mapped_column(default=0)
+
+
+class RecoveryCode(Base):
+    """Opens once in place of a device."""
+
+    __tablename__ = "recovery_codes"
+
+    code_sha256: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
 
 
 class LoginSession(Base):

@@ -60,4 +60,10 @@ def end_session(session_id: int) -> ResponseReturnValue:
 
 def _page(form: PasswordForm) -> str:
     sessions = services().sessions.of_user(person().user_id)
-    return render_template("account.html", form=form, sessions=sessions, own=person().session_id)
+    return render_template(
+        "account.html",
+        form=form,
+        sessions=sessions,
+        own=person().session_id,
+        has_second_factor=services().second_factors.is_on(person().user_id),
+    )

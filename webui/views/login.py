@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import ceil
 
 from flask import Blueprint, Response, abort, flash, make_response, redirect, render_template, request, session, url_for
@@ -22,7 +23,14 @@ from webui.views.people import actor, browser, person, someone
 blueprint = Blueprint("login", __name__)
 manager = LoginManager()
 
-FOR_EVERYONE = {"static", "login.page", "login.log_in", "first_run.page", "first_run.claim"}
+HALFWAY = "halfway"
+"""In the signed cookie: whose password was right, and until when that counts."""
+HALFWAY_SECONDS = 300.0
+
+FOR_EVERYONE = {
+    *("static", "login.page", "login.log_in", "login_code.page", "login_code.give"),
+    *("first_run.page", "first_run.claim"),
+}
 
 
 class LoginForm(FlaskForm):
@@ -78,9 +86,27 @@ def log_in() -> ResponseReturnValue:
         services().audit.add(someone(name), "login", False, "Name or password were wrong.")
         form.form_errors.append("Name or password are wrong.")
         return render_template("login.html", form=form), 401
+    if needs_code(user):
+        return halfway(user)
     back_off.succeeded(tries)
     services().audit.add(someone(user.name), "login", True, "Logged in.")
     return welcomed(user)
+
+
+def needs_code(user: User) -> bool:
+    """Whether the password is not enough."""
+    if services().second_factors.heed_the_command_line(user.id):
+        services().audit.add(
+            someone("command line"), "second-factor.remove", True, "Removed: somebody at the machine said it is lost."
+        )
+    return services().second_factors.is_on(user.id)
+
+
+def halfway(user: User) -> ResponseReturnValue:
+    """To the page that asks for the code; nobody is logged in yet."""
+    session.clear()
+    session[HALFWAY] = [user.id, time.time() + HALFWAY_SECONDS]
+    return redirect(url_for("login_code.page"), 303)
 
 
 def welcomed(user: User) -> Response:

@@ -8,8 +8,10 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webui.playground import Playground
+from webui.playground_key import NoKey
 from webui.security.limits import CHAT, limiter
 from webui.services import services
+from webui.views.people import actor
 
 blueprint = Blueprint("playground", __name__, url_prefix="/playground")
 
@@ -28,9 +30,12 @@ def page() -> ResponseReturnValue:
 @blueprint.post("/chat")
 @limiter.limit(CHAT)
 def chat() -> ResponseReturnValue:
-    config = services().config
     body = chat_body(request.get_json())
-    events = Playground(config.settings, config.playground_key()).chat(body)
+    try:
+        key = services().playground_key.value(actor())
+    except NoKey as error:
+        abort(503, str(error))
+    events = Playground(services().config.settings, key).chat(body)
     return Response(events, mimetype="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
