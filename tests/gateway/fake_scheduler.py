@@ -122,7 +122,9 @@ class FakeScheduler:
         self._command("garble")
 
     def stop(self) -> None:
-        """Go away, as a process that ends does: without a word."""
+        """Go away, as a process that ends does: without a word. Once is enough."""
+        if self._context.closed:
+            return
         self._command("stop")
         self._thread.join(_PATIENCE_SECONDS)
         assert not self._thread.is_alive()
