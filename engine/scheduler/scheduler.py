@@ -297,18 +297,21 @@ class Scheduler:
             self.outbox.put(Channel.CONTROLLER, change.asked_by, SplitChanged(change.epoch, change.sequence))
 
     def _plan_pages(self) -> None:
+        """Grant pages. Where more starve than pages are coming back for, somebody is preempted.
+
+        A victim that nothing touches gives its pages back at once. Nobody will report that, so they are granted here.
+        """
         worker = self.groups.route(Phase.DECODE)
-        if worker is None:
-            return
-        starving = self.decode.grow(worker.epoch)
-        coming_back = sum(len(self.allocator.table(live.id)) for live in self.live.values() if live.exit is not None)
-        for _ in starving:
-            victim = self._youngest_running() if coming_back == 0 else None
-            if victim is not None:
-                coming_back += len(self.allocator.table(victim.id))
-                self.preemptions += 1
-                self._end(victim, Exit.PREEMPTED)
-            coming_back = max(0, coming_back - 1)
+        while worker is not None and (starving := self.decode.grow(worker.epoch)):
+            victim = self._youngest_running() if len(starving) > self._pages_coming_back else None
+            if victim is None:
+                return
+            self.preemptions += 1
+            self._end(victim, Exit.PREEMPTED)
+
+    @property
+    def _pages_coming_back(self) -> int:
+        return sum(len(self.allocator.table(live.id)) for live in self.live.values() if live.exit is not None)
 
     def _plan_prefill(self) -> None:
         worker = self.groups.route(Phase.PREFILL)

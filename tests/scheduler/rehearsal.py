@@ -210,7 +210,7 @@ class Rehearsal:
         self.settle()
 
     def work(self, peer: bytes) -> bool:
-        """Let one worker step and report; False if it had nothing to do."""
+        """Let one worker step and report; False if it had nothing to do, and then nobody decides anything either."""
         reports = self.workers[peer].work()
         for report in reports:
             match report:
@@ -222,7 +222,8 @@ class Rehearsal:
                     self.scheduler.share_taken(peer, report)
                 case Drained():
                     self.scheduler.worker_drained(peer)
-        self.settle()
+        if reports:
+            self.settle()
         return bool(reports)
 
     def finish(self) -> None:

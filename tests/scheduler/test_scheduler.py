@@ -73,6 +73,19 @@ def test_when_pages_run_out_the_youngest_is_preempted_and_loses_nothing() -> Non
     assert stage.allocator.free_count == stage.allocator.total_pages
 
 
+def test_pages_that_a_victim_gives_back_at_once_are_granted_at_once() -> None:
+    """The second's prompt is done in the very step in which the first runs out of pages: no worker has heard of it."""
+    stage = Rehearsal(
+        pages=8, page_size=2, colocated=True, prefix_caching=False, prefill_depth=1, prefill_token_budget=2
+    )
+    stage.submit(1, prompt=1, max_tokens=15)
+    stage.work(b"prefill+decode-1")
+    stage.submit(2, prompt=9, max_tokens=7)
+    stage.finish()
+    assert stage.scheduler.preemptions == 1
+    assert stage.outputs == {request_id: undisturbed(request) for request_id, request in stage.requests.items()}
+
+
 def test_pages_of_a_cancelled_request_come_back_only_after_the_worker_has_let_go() -> None:
     stage = Rehearsal()
     stage.submit(1, prompt=8, max_tokens=20)
