@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import CannotStart, SemiPDError
@@ -92,8 +93,10 @@ class MpsDaemon:
                 self._ask("quit", timeout)
             process.wait(timeout)
         except (SemiPDError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGKILL)  # its servers are in the group it leads
+            process.kill()
             process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # servers are in the group it led, and stay where it was killed
 
     def _check_path(self) -> None:
         length = len(os.fsencode(self._pipe_dir / _LONGEST_PIPE_NAME))
