@@ -177,9 +177,13 @@ class Scheduler:
         return [worker for worker in self.groups.workers.values() if worker.in_flight or self.decode.owes(worker)]
 
     def fence(self, worker: Worker, because: str) -> None:
-        """Nothing that the worker says counts any more, and it is told nothing more; `worker_gone` is yet to come."""
+        """Nothing that the worker says counts any more, and it is told nothing more. Its group is lost.
+
+        What it may write stays its own until `worker_gone`: a process that is killed may take its time to end.
+        """
         worker.fenced_because = because
         self.groups.close(worker)
+        self._tell_lost(worker, because)
 
     def worker_gone(self, peer: bytes) -> None:
         """The worker's process has ended: nothing writes the pages of its requests, which go on elsewhere with them."""
@@ -189,10 +193,8 @@ class Scheduler:
         self.groups.remove(worker)
         self.groups.close(worker)
         self.decode.forget(worker)
-        if not worker.is_draining:
-            who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"
-            how = worker.fenced_because or "ended unexpectedly"
-            self._tell_watcher(GroupLost(worker.epoch, f"The {who} (process {worker.ready.pid}) {how}."))
+        if not worker.is_draining and not worker.fenced_because:
+            self._tell_lost(worker, "ended unexpectedly")
         for live in list(self.live.values()):
             if live.lane is worker:
                 self._left(live)
@@ -330,7 +332,8 @@ class Scheduler:
         if worker is not None:
             self.decode.place(worker)
         for told, order in self.decode.take_orders():
-            self.outbox.put(Channel.WORKER, told.peer, order)
+            if not told.fenced_because:
+                self.outbox.put(Channel.WORKER, told.peer, order)
 
     def _youngest_running(self) -> LiveRequest | None:
         """Whom to preempt: the youngest of the least urgent, never the last one: somebody always gets through."""
@@ -403,6 +406,10 @@ class Scheduler:
         self.live_by_key[live.request.key_id] -= 1
         if not self.live_by_key[live.request.key_id]:
             del self.live_by_key[live.request.key_id]
+
+    def _tell_lost(self, worker: Worker, how: str) -> None:
+        who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"
+        self._tell_watcher(GroupLost(worker.epoch, f"The {who} (process {worker.ready.pid}) {how}."))
 
     def _tell_watcher(self, message: GroupReady | GroupIdle | GroupLost) -> None:
         if self._watcher is not None:
