@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import uvloop
 
@@ -38,18 +38,33 @@ class Planned(NamedTuple):
     request: bytes
 
 
+class Reader(Protocol):
+    """Fills a record with the bytes of an answer."""
+
+    is_finished: bool
+
+    def feed(self, data: bytes, now: float) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Exchange(asyncio.Protocol):
     """One connection: sends the request when told to, reads the answer."""
 
-    def __init__(self, planned: Planned, clock: Callable[[], float]):
+    def __init__(self, planned: Planned, clock: Callable[[], float], reader: Callable[[Record], Reader] = AnswerReader):
         self.record = planned.record
         self._request = planned.request
-        self._reader = AnswerReader(planned.record)
+        self._reader = reader(planned.record)
         self._clock = clock
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not of asyncio's classes
+
+    @property
+    def port(self) -> int:
+        """The client's own, by which a server's process is found to hold the other end."""
+        return self._transport.get_extra_info("sockname")[1]
 
     def send(self) -> None:
         self._transport.write(self._request)

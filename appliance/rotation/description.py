@@ -19,11 +19,13 @@ def describe(
     settings: ServerArgs,
     state: State,
     pids: Pids,
+    spares: Mapping[str, tuple[int, ...]],
     processes: Mapping[str, int],
     scheduler: Status | None,
     history: History,
 ) -> dict[str, Any]:
-    """JSON-able. `scheduler` is None where it did not answer; `pids` are those of each epoch's workers.
+    """JSON-able. `scheduler` is None where it did not answer; `pids` are those of each epoch's workers,
+    `spares` those of each slot's processes that are ready to become workers.
 
     `split_asked` is what is under way, or was reached last; `split_reached` how the split in force came to be so, None
     for that of the start.
@@ -36,6 +38,7 @@ def describe(
         "splitter": str(settings.splitter),
         "rotating": state.rotating_to is not None or state.changing_to is not None,
         "groups": [describe_group(group, pids) for group in state.groups],
+        "spares": {slot: list(waiting) for slot, waiting in spares.items()},
         "processes": dict(processes),
         "scheduler": describe_scheduler(scheduler) if scheduler else None,
         "rotations": [record.as_dict() for record in history.records],

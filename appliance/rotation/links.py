@@ -62,6 +62,8 @@ class Links:
         self.pids: dict[int, tuple[int, ...]] = {}
         self.used_bytes: dict[int, int] = {}
         """Of the device's memory, by groups that are ready."""
+        self.spares: dict[str, tuple[int, ...]] = {}
+        """Process ids, by slot, of those that have imported everything and wait."""
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,8 +149,11 @@ class Links:
 
     def _understand(self, message: Message) -> None:
         match message:
-            case told.GroupStarted(_, epoch, pids):
+            case told.GroupStarted(slot, epoch, pids):
                 self.pids[epoch] = pids
+                self.spares.pop(slot, None)
+            case told.SparesReady(slot, pids):
+                self.spares[slot] = pids
             case told.GroupReady(epoch, used_bytes):
                 self.used_bytes[epoch] = used_bytes
                 self._on_event(Ready(epoch))

@@ -172,7 +172,15 @@ class ProcessRotationManager:
         processes = leaders | {name: child.pid for name, child in self._processes.children.items()}
         return self._attention.call(
             lambda: (
-                describe(self.settings, self._rotations.state, self._links.pids, processes, scheduler, self._history)
+                describe(
+                    self.settings,
+                    self._rotations.state,
+                    self._links.pids,
+                    self._links.spares,
+                    processes,
+                    scheduler,
+                    self._history,
+                )
                 | {"memory": self._memory.describe(), "scheduler_losses": self._losses.described}
             )
         ).result()

@@ -22,17 +22,17 @@ class Witness(NamedTuple):
     prompt: tuple[int, ...]
     output_tokens: int
 
-    def request(self, endpoint: Endpoint) -> bytes:
+    def request(self, endpoint: Endpoint, is_streamed: bool = True) -> bytes:
         fields = {
             "model": endpoint.model,
             "prompt": list(self.prompt),
             "max_tokens": self.output_tokens,
             "temperature": 0,
             "ignore_eos": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
             "return_token_ids": True,
         }
+        if is_streamed:
+            fields |= {"stream": True, "stream_options": {"include_usage": True}}
         return endpoint.request(msgspec.json.encode(fields))
 
 

@@ -35,7 +35,7 @@ class StandInEngine:
     @property
     def status(self) -> dict[str, Any]:
         state = State((self._group,), self._group.epoch, in_force=self._group.allocation)
-        status = describe(self.settings, state, {}, {}, None, self._history)
+        status = describe(self.settings, state, {}, {}, {}, None, self._history)
         return status | {"scheduler": SCHEDULER}
 
     def rotate(self, allocation: SMAllocation, *, reason: str = "", new_group: bool = False) -> RotationRecord:
