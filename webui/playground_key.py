@@ -51,12 +51,20 @@ class PlaygroundKey:
         if not reply.done:
             raise NoKey(f"The playground has no key of its own: {reply.sentence}")
         key = key_in(reply)
+        try:
+            self._keep(key)
+        except OSError as error:
+            self._changes.revoke_key(actor, wish.name)  # or each question would leave another key behind
+            reason = os.strerror(error.errno or 0).lower()
+            raise NoKey(f"The playground's key cannot be kept in {self._path.parent}: {reason}.") from error
+        return key
+
+    def _keep(self, key: str) -> None:
         draft = self._path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"{key}\n")
         draft.rename(self._path)
-        return key
 
     def _free_name(self) -> str:
         """`playground`, or `playground-2` where that was revoked: no name is used twice."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.webui.stand import OWNER, PASSWORD, Browser, Stand
 from webui.accounts.back_off import FREE_TRIES
+from webui.views.known_browser import network_of
 
 
 def log_in(browser: Browser, password: str = PASSWORD, name: str = OWNER) -> int:
@@ -126,3 +127,33 @@ def test_a_flood_of_tries_from_the_same_address_leaves_the_owner_in(stand: Stand
     owner.post("/logout")
     assert [log_in(stranger, "wrong") for _ in range(40)][-1] == 429
     assert log_in(owner) == 303
+
+
+def test_who_took_a_session_over_waits_with_the_password_too(stand: Stand) -> None:
+    owner, new = stand.owner(), "another four words here"
+    asked = {"new": new, "again": new}
+    for _ in range(FREE_TRIES):
+        assert "not right" in owner.post("/account/password", present="wrong", **asked).text
+    assert "Too many wrong passwords" in owner.post("/account/password", present=PASSWORD, **asked).text
+    assert log_in(stand.browser()) == 303, "others are counted by themselves"
+
+
+def test_a_network_of_ipv6_is_counted_as_one(stand: Stand) -> None:
+    """A line of the internet has 2⁶⁴ addresses to try from."""
+    stand.owner()
+    for number in range(FREE_TRIES):
+        stranger = stand.browser()
+        stranger.client.environ_base["REMOTE_ADDR"] = f"2001:db8:1:2::{number}"
+        assert log_in(stranger, "wrong") == 401
+    for address, status in (("2001:db8:1:2:ffff::1", 429), ("2001:db8:1:3::1", 303)):
+        stranger = stand.browser()
+        stranger.client.environ_base["REMOTE_ADDR"] = address
+        assert log_in(stranger) == status
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8::9", "2001:db8::/64"), ("?", "?")],
+)
+def test_what_is_counted_of_an_address(address: str, counted: str) -> None:
+    assert network_of(address) == counted

@@ -111,3 +111,11 @@ def test_the_playground_has_a_key_of_its_own_and_makes_another_when_that_is_revo
 def test_without_an_appliance_the_playground_says_that_it_has_no_key(stand: Stand, owner: Browser) -> None:
     (stand.instance.state_dir / "running.json").unlink()
     assert ask(owner) == 503
+
+
+def test_a_key_that_cannot_be_kept_is_not_left_behind(stand: Stand, owner: Browser) -> None:
+    (stand.instance.console_dir / "playground-key.new").mkdir()
+    assert ask(owner) == 503
+    assert [action for _, action, _ in stand.audit[:2]] == ["key.revoke", "key.add"]
+    (stand.instance.console_dir / "playground-key.new").rmdir()
+    assert ask(owner) == 200

@@ -26,6 +26,13 @@ def test_a_change_must_come_from_our_own_page(owner: Browser, origin: str | None
     assert owner.client.post("/slo/mode", base_url=ORIGIN, data=form, headers=headers).status_code == 403
 
 
+def test_a_password_in_the_address_does_not_stand_in_for_the_origin(owner: Browser) -> None:
+    """A page elsewhere may submit a form to http://user:password@host/, and the browser sends them along."""
+    headers = {"Origin": "http://evil.example", "Authorization": "Basic YTpi"}
+    form = {"csrf_token": owner.csrf_token, "mode": "hold"}
+    assert owner.client.post("/slo/mode", base_url=ORIGIN, data=form, headers=headers).status_code == 403
+
+
 def test_other_host_names_are_refused(stand: Stand) -> None:
     assert stand.app.test_client().get("/login", base_url="http://evil.example").status_code == 400
 

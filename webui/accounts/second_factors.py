@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 import pyotp
@@ -24,6 +26,15 @@ GROUPS, LETTERS = 3, 5
 TOLERATED_STEPS = 1
 """Periods of 30 s by which a device's clock may be wrong, either way."""
 ISSUER = "Semi-PD"
+WORD_HOLDS_SECONDS = 3600.0
+"""For so long the command line's word waits for its log-in: one that was forgotten must not open a door next year."""
+
+
+class Opener(StrEnum):
+    """What a right code came from."""
+
+    DEVICE = "a code of the device"
+    RECOVERY = "a recovery code"
 
 
 class SecondFactors:
@@ -62,21 +73,24 @@ class SecondFactors:
             factor = session.get(SecondFactor, user_id)
             if factor is None or factor.confirmed_at is not None:
                 raise Refused("Nothing waits to be confirmed: begin again.")
-            if not self._opens(factor, code):
+            if not self._opens(factor, _bare(code)):
                 raise Refused("This code is not right: see whether the clocks of this machine and the device agree.")
             factor.confirmed_at = self._clock()
             codes = [_new_code() for _ in range(RECOVERY_CODES)]
-            session.add_all(RecoveryCode(code_sha256=digest(code), user_id=user_id) for code in codes)
-            return codes
+            session.add_all(RecoveryCode(code_sha256=digest(_bare(code)), user_id=user_id) for code in codes)
+        self._lost.forget()  # what was said of the factor before is not said of this one
+        return codes
 
-    def is_right(self, user_id: int, given: str) -> bool:
-        """Whether a log-in's code opens; each opens once."""
-        code = "".join(given.split()).lower()
+    def opened_by(self, user_id: int, given: str) -> Opener | None:
+        """What opens for a log-in's code, None if nothing does; each code opens once."""
+        code = _bare(given)
         with self._database.begin() as session:
             factor = session.get(SecondFactor, user_id)
             if factor is None or factor.confirmed_at is None:
-                return False
-            return self._opens(factor, code) or _recovers(session, user_id, code)
+                return None
+            if self._opens(factor, code):
+                return Opener.DEVICE
+            return Opener.RECOVERY if _recovers(session, user_id, code) else None
 
     def recovery_codes_left(self, user_id: int) -> int:
         query = select(func.count()).select_from(RecoveryCode).where(RecoveryCode.user_id == user_id)
@@ -93,9 +107,10 @@ class SecondFactors:
         """True if somebody at the machine said that the device is lost: its factor is removed then."""
         if not self._lost.is_said:
             return False
+        was_on = self.is_on(user_id)
         self.remove(user_id)
         self._lost.forget()
-        return True
+        return was_on
 
     def _opens(self, factor: SecondFactor, code: str) -> bool:
         totp = TOTP(factor.secret)
@@ -114,6 +129,7 @@ class LostDevice:
         self._path = state_dir / "device-lost"
 
     def say(self) -> None:
+        """Again where it was said before: its hour begins anew."""
         self._path.touch(mode=0o600)
 
     def forget(self) -> None:
@@ -121,7 +137,11 @@ class LostDevice:
 
     @property
     def is_said(self) -> bool:
-        return self._path.exists()
+        """Lately; by the wall clock, as the file's date is."""
+        try:
+            return time.time() - self._path.stat().st_mtime < WORD_HOLDS_SECONDS
+        except FileNotFoundError:
+            return False
 
 
 def uri(secret: str, name: str, host: str) -> str:
@@ -135,6 +155,11 @@ def _recovers(session: Session, user_id: int, code: str) -> bool:
         return False
     session.delete(found)
     return True
+
+
+def _bare(code: str) -> str:
+    """As people type it: with or without the blanks and hyphens, in any case."""
+    return "".join(code.replace("-", " ").split()).lower()
 
 
 def _new_code() -> str:

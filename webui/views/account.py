@@ -12,6 +12,7 @@ from webui.accounts.passwords import MOST_CHARACTERS
 from webui.accounts.users import Refused
 from webui.security.limits import TRY_A_PASSWORD, limiter
 from webui.services import services
+from webui.views.consent import require_consent
 from webui.views.known_browser import who_tries
 from webui.views.people import actor, person
 
@@ -38,9 +39,9 @@ def change_password() -> ResponseReturnValue:
     if not form.validate():
         return _page(form), 400
     try:
-        services().users.change_password(person().user_id, form.present.data or "", form.new.data or "")
+        require_consent(form.present.data or "", "password")
+        services().users.set_password(person().user_id, form.new.data or "")
     except Refused as refused:
-        services().audit.add(actor(), "password", False, str(refused))
         form.form_errors.append(str(refused))
         return _page(form), 400
     services().sessions.end_all(person().user_id, but=person().session_id)

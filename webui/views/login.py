@@ -13,7 +13,7 @@ from wtforms import PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
 from webui.accounts.passwords import MOST_CHARACTERS
-from webui.accounts.sessions import LoggedIn
+from webui.accounts.sessions import LoggedIn, digest
 from webui.security.limits import TRY_A_PASSWORD, limiter
 from webui.services import services
 from webui.storage.schema import User
@@ -24,7 +24,7 @@ blueprint = Blueprint("login", __name__)
 manager = LoginManager()
 
 HALFWAY = "halfway"
-"""In the signed cookie: whose password was right, and until when that counts."""
+"""In the signed cookie: whose password was right, which password that was, and until when it counts."""
 HALFWAY_SECONDS = 300.0
 
 FOR_EVERYONE = {
@@ -87,6 +87,7 @@ def log_in() -> ResponseReturnValue:
         form.form_errors.append("Name or password are wrong.")
         return render_template("login.html", form=form), 401
     if needs_code(user):
+        services().audit.add(someone(user.name), "login.password", True, "The password was right; a code is asked for.")
         return halfway(user)
     back_off.succeeded(tries)
     services().audit.add(someone(user.name), "login", True, "Logged in.")
@@ -105,8 +106,13 @@ def needs_code(user: User) -> bool:
 def halfway(user: User) -> ResponseReturnValue:
     """To the page that asks for the code; nobody is logged in yet."""
     session.clear()
-    session[HALFWAY] = [user.id, time.time() + HALFWAY_SECONDS]
+    session[HALFWAY] = [user.id, password_mark(user), time.time() + HALFWAY_SECONDS]
     return redirect(url_for("login_code.page"), 303)
+
+
+def password_mark(user: User) -> str:
+    """Tells one password from the next: who was halfway with the old one begins again."""
+    return digest(user.password_hash)[:16]
 
 
 def welcomed(user: User) -> Response:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import segno
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from markupsafe import Markup
@@ -15,10 +17,15 @@ from webui.accounts.second_factors import uri
 from webui.accounts.users import Refused
 from webui.security.limits import TRY_A_PASSWORD, limiter
 from webui.services import services
+from webui.views.consent import require_consent
 from webui.views.known_browser import who_tries
 from webui.views.people import actor, person
 
 blueprint = Blueprint("second_factor", __name__, url_prefix="/account/second-factor")
+
+CONSENT = "second-factor"
+"""In the signed cookie: until when the password that was given to begin lets one see the secret and confirm it."""
+CONSENT_SECONDS = 600.0
 
 
 class ConsentForm(FlaskForm):
@@ -43,10 +50,12 @@ def page() -> ResponseReturnValue:
 def propose() -> ResponseReturnValue:
     form = ConsentForm()
     try:
-        _require_consent(form)
+        require_consent(form.present.data or "", "second-factor.propose")
         services().second_factors.propose(person().user_id)
     except Refused as refused:
         return _refused(form, refused)
+    session[CONSENT] = time.time() + CONSENT_SECONDS
+    services().audit.add(actor(), "second-factor.propose", True, "A secret was shown; it holds once it is confirmed.")
     return redirect(url_for("second_factor.page"), 303)
 
 
@@ -55,11 +64,16 @@ def propose() -> ResponseReturnValue:
 def confirm() -> ResponseReturnValue:
     """Shows the recovery codes, this once."""
     form = FirstCodeForm()
+    if not _has_consent():
+        flash("Begin again: more than ten minutes have passed since the password was given.", "danger")
+        return redirect(url_for("second_factor.page"), 303)
     try:
-        codes = services().second_factors.confirm(person().user_id, "".join((form.code.data or "").split()))
+        codes = services().second_factors.confirm(person().user_id, form.code.data or "")
     except Refused as refused:
+        services().audit.add(actor(), "second-factor.add", False, str(refused))
         form.form_errors.append(str(refused))
         return _page(code_form=form), 400
+    session.pop(CONSENT)
     services().sessions.end_all(person().user_id, but=person().session_id)
     services().audit.add(actor(), "second-factor.add", True, "A code is asked for at log-in; other sessions ended.")
     return render_template("recovery_codes.html", codes=codes)
@@ -70,7 +84,7 @@ def confirm() -> ResponseReturnValue:
 def remove() -> ResponseReturnValue:
     form = ConsentForm()
     try:
-        _require_consent(form)
+        require_consent(form.present.data or "", "second-factor.remove")
     except Refused as refused:
         return _refused(form, refused)
     services().second_factors.remove(person().user_id)
@@ -79,12 +93,9 @@ def remove() -> ResponseReturnValue:
     return redirect(url_for("second_factor.page"), 303)
 
 
-def _require_consent(form: ConsentForm) -> None:
-    try:
-        services().users.require_password(person().user_id, form.present.data or "")
-    except Refused as refused:
-        services().audit.add(actor(), "second-factor", False, str(refused))
-        raise
+def _has_consent() -> bool:
+    """A secret that was proposed and left must not become the factor of whoever finds the browser open."""
+    return time.time() < session.get(CONSENT, 0.0)
 
 
 def _refused(form: ConsentForm, refused: Refused) -> ResponseReturnValue:
@@ -94,7 +105,7 @@ def _refused(form: ConsentForm, refused: Refused) -> ResponseReturnValue:
 
 def _page(form: ConsentForm | None = None, code_form: FirstCodeForm | None = None) -> str:
     factors, user_id = services().second_factors, person().user_id
-    secret = factors.proposed(user_id)
+    secret = factors.proposed(user_id) if _has_consent() else None
     return render_template(
         "second_factor.html",
         form=form or ConsentForm(formdata=None),
