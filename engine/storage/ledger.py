@@ -92,10 +92,6 @@ class Ledger:
             raise SemiPDError(f"The page ledger is cut off: {header['pages']} pages do not fit in {len(view)} bytes.")
         return cls(view)
 
-    def clear(self) -> None:
-        """Every page is free, whoever held it: for a writer that begins, when nobody computes on the pages."""
-        self._references[1:] = 0
-
     def keep(self, pages: Pages, owner: int) -> None:
         """`pages`, which are committed, are `owner`'s, with one reference; every other page is free.
 
