@@ -26,7 +26,8 @@ CONSOLE_REST_SECONDS = 2.0
 class EngineProcesses:
     """Starts and ends them one by one; `on_end` hears, in words for a person, of one that ended by itself.
 
-    `on_scheduler_end` hears of the scheduler, unless that says that it cannot start.
+    `on_scheduler_end` hears of the scheduler and `on_leader_end` of a leader, by its slot, unless they say that they
+    cannot start.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class EngineProcesses:
         attention: Attention,
         on_end: Callable[[str], None],
         on_scheduler_end: Callable[[Child], None],
+        on_leader_end: Callable[[str, Child], None],
         say: Callable[[str], None] = lambda line: None,
     ):
         self._settings = settings
@@ -44,7 +46,8 @@ class EngineProcesses:
         self._log_dir = log_dir
         self._attention = attention
         self._on_end = on_end
-        self._on_scheduler_end = on_scheduler_end
+        leaders = {leader_name(slot): partial(on_leader_end, slot) for slot in SLOTS}
+        self._on_loss: dict[str, Callable[[Child], None]] = {"scheduler": on_scheduler_end, **leaders}
         self._say = say
         self._ends_are_expected = False
         self._gpu = visible_gpu(settings.gpu, os.environ)
@@ -62,7 +65,11 @@ class EngineProcesses:
 
     def start_leaders(self) -> None:
         for slot in SLOTS:
-            self._start(f"leader-{slot}", "engine.leader", slot, **self._slot_environment(slot))
+            self.start_leader(slot)
+
+    def start_leader(self, slot: str) -> None:
+        """The first of its slot, or another after the end of that one."""
+        self._start(leader_name(slot), "engine.leader", slot, **self._slot_environment(slot))
 
     def start_scheduler(self) -> None:
         self._start("scheduler", "engine.scheduler")
@@ -137,9 +144,11 @@ class EngineProcesses:
         return outside_mps(self._ports.runtime_dir, self._gpu) if self._settings.device == "cuda" else {}
 
     def _slot_environment(self, slot: str) -> dict[str, str]:
-        """A slot's workers are clients of the slot's own MPS daemon, which is started here. One worker needs none."""
+        """A slot's workers are clients of the slot's own MPS daemon, which outlives leaders. One worker needs none."""
         if self._settings.device != "cuda" or self._settings.mode is Mode.COLOCATED:
             return {}
+        if slot in self._mps:
+            return self._mps[slot].client_environment
         daemon = MpsDaemon(slot, self._ports.mps_pipe_dir(slot), self._log_dir / f"mps-{slot}", self._gpu)
         daemon.start()
         self._mps[slot] = daemon
@@ -181,7 +190,11 @@ class EngineProcesses:
         self._attention.forget(child.pidfd)
         if child.exit_code == CANNOT_START:
             self._on_end(child.last_words)
-        elif child.name == "scheduler":
-            self._on_scheduler_end(child)
+        elif child.name in self._on_loss:
+            self._on_loss[child.name](child)
         else:
             self._on_end(child.obituary)
+
+
+def leader_name(slot: str) -> str:
+    return f"leader-{slot}"

@@ -53,7 +53,8 @@ class Links:
         self._context = zmq.Context()
         self._scheduler_address = ports.control_address
         self._scheduler = self._connect(self._scheduler_address, told.FROM_SCHEDULER)
-        self._leaders = {slot: self._connect(ports.leader_address(slot), told.FROM_LEADER) for slot in SLOTS}
+        self._leader_addresses = {slot: ports.leader_address(slot) for slot in SLOTS}
+        self._leaders = {slot: self._connect(self._leader_addresses[slot], told.FROM_LEADER) for slot in SLOTS}
         self._status_wanted: list[Callable[[told.Status], None]] = []
         self._load_wanted: list[Callable[[told.LoadReport], None]] = []
         self._freed_wanted: deque[Callable[[int], None]] = deque()
@@ -78,6 +79,13 @@ class Links:
         self._scheduler = self._connect(self._scheduler_address, told.FROM_SCHEDULER)
         self._freed_wanted.clear()
         self._load_wanted.clear()
+
+    def forget_leader(self, slot: str) -> None:
+        """It has ended, and what it had with it: what it was still to be told is nothing for the next."""
+        self._attention.forget(self._leaders[slot])
+        self._leaders[slot].close(0)
+        self._leaders[slot] = self._connect(self._leader_addresses[slot], told.FROM_LEADER)
+        self.spares.pop(slot, None)
 
     def begin_anew(self) -> None:
         """Tell a scheduler that has just been started what the one before it knew."""

@@ -21,13 +21,14 @@ from appliance.rotation.history import History, RotationRecord
 from appliance.rotation.links import Links
 from appliance.rotation.memory import GroupMemory, free_bytes_of
 from appliance.rotation.prepared import prepared_beside
+from appliance.rotation.restarts import Restarts
 from appliance.rotation.rotations import Rotations
 from appliance.rotation.scheduler_losses import SchedulerLosses
 from appliance.rotation.shutdown import follow, shutdown_stages
 from appliance.rotation.startup import Startup
 from appliance.supervisor.local import Child
 from engine.allocation import SMAllocation
-from engine.config import PortArgs, ServerArgs
+from engine.config import PortArgs, ServerArgs, Standby
 from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
@@ -75,15 +76,24 @@ class ProcessRotationManager:
         self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._attention = Attention()
         self._processes = EngineProcesses(
-            self.settings, port_args, self._log_dir, self._attention, self._fail, self._scheduler_ended, self._say
+            self.settings,
+            port_args,
+            self._log_dir,
+            self._attention,
+            self._fail,
+            self._scheduler_ended,
+            self._leader_ended,
+            self._say,
         )
         self._links = Links(
             self.settings, port_args, self._attention, lambda event: self._happen(event), self._prepared_beside
         )
         self._losses = SchedulerLosses(self._start_next_scheduler, self._say)
+        self._leader_restarts = Restarts("leader")
         self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
+        keeps_warm = self.settings.standby is Standby.WARM
         self._attaching = Attaching(
-            self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
+            self._links, self._attention, initial_sm_allocation, keeps_warm, self._found, self._leader_came_or_went
         )
         self._history = History(on_record)
         self._rotations = Rotations(
@@ -93,6 +103,7 @@ class ProcessRotationManager:
             self._memory,
             self._history,
             in_place=self.settings.in_place,
+            keeps_warm=keeps_warm,
             waits=attached,
             on_state=self._losses.see,
             say=self._say,
@@ -266,7 +277,7 @@ class ProcessRotationManager:
         self._follow_startup(lambda: None, endpoint=False)
 
     def _leader_came_or_went(self, slot: str, is_there: bool) -> None:
-        """Another's processes: whoever started the leader starts it again, its groups ended with it."""
+        """Whoever started the leader starts it again; its groups ended with it."""
         if is_there:
             if self._rotations.state.active and self._rotations.state.free_slot == slot:
                 self._links.do(KeepSpares(slot))
@@ -295,6 +306,20 @@ class ProcessRotationManager:
             late = Lost(group.epoch, f"The group of epoch {group.epoch} did not end with its scheduler.")
             self._attention.after(LAST_STEP_SECONDS, partial(self._rotations.if_there, late))
         self._happen(SchedulerLost(scheduler.end))
+
+    def _leader_ended(self, slot: str, leader: Child) -> None:
+        """Its workers end with it; the other slot takes over, and another leader keeps spares in this one."""
+        refusal = self._leader_restarts.refusal()
+        if refusal or not self._started.done():
+            self._fail(f"{leader.obituary}\n{refusal}".rstrip())
+            return
+        self._say(leader.obituary)
+        self._leader_restarts.note()
+        leader.kill()  # what it started is in its process group
+        self._links.forget_leader(slot)
+        self._processes.start_leader(slot)
+        self._leader_came_or_went(slot, False)
+        self._leader_came_or_went(slot, True)
 
     def _start_next_scheduler(self) -> None:
         self._processes.start_scheduler()

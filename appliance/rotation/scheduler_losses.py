@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.rotation.restarts import Restarts
 from appliance.rotation.state import State
 
-MAX_LOSSES = 3
-"""Within `LOSS_WINDOW_SECONDS`, after each of which another scheduler is started. One more ends the appliance."""
-LOSS_WINDOW_SECONDS = 60.0
 _KEPT = 100
 
 
@@ -43,6 +41,7 @@ class SchedulerLosses:
         self._start = start
         self._say = say
         self._clock = clock
+        self._restarts = Restarts("scheduler", clock)
         self._last_epoch = 0
         self._is_awaiting_ends = False
 
@@ -60,14 +59,11 @@ class SchedulerLosses:
 
     def refusal(self) -> str:
         """Why no other is to be started if one ends now; empty if it is."""
-        since = self._clock() - LOSS_WINDOW_SECONDS
-        recent = [loss for loss in self.records if loss.began > since]
-        if len(recent) < MAX_LOSSES:
-            return ""
-        return f"It is the {len(recent) + 1}th scheduler that ended within {LOSS_WINDOW_SECONDS:g} s."
+        return self._restarts.refusal()
 
     def begin(self, problem: str, last_epoch: int) -> None:
         """A scheduler has ended. Groups up to `last_epoch` may have computed for it."""
+        self._restarts.note()
         self.records.append(SchedulerLoss(problem, time.time(), self._clock()))
         self._last_epoch, self._is_awaiting_ends = last_epoch, True
 

@@ -157,6 +157,8 @@ class Leader:
         self._unwatch(spare.output_fd)
         self._spares.remove(spare)
         self._log.error("spare ended", worker_pid=spare.pid, exit_code=spare.process.wait())
+        if spare.is_ready:  # one that cannot finish its imports would end again and again
+            self._fill_spares(self._wanted_spares, urgent=False)
 
     def _tell_if_spares_ready(self) -> None:
         if len(self._spares) >= self._wanted_spares and all(spare.is_ready for spare in self._spares):

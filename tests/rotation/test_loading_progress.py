@@ -29,6 +29,7 @@ def test_the_latest_word_of_the_resident_is_told(tmp_path: Path, log: str, progr
         Attention(),
         on_end=pytest.fail,
         on_scheduler_end=lambda child: pytest.fail(child.end),
+        on_leader_end=lambda slot, child: pytest.fail(child.end),
     )
     resident = processes._supervisor.start("resident", "this")
     resident.process.wait()

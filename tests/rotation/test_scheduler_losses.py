@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from appliance.rotation.scheduler_losses import LOSS_WINDOW_SECONDS, MAX_LOSSES, SchedulerLosses
+from appliance.rotation.restarts import LOSS_WINDOW_SECONDS, MAX_LOSSES
+from appliance.rotation.scheduler_losses import SchedulerLosses
 from appliance.rotation.state import Group, Stage, State
 from engine.allocation import SMAllocation
 

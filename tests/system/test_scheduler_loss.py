@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from appliance.rotation.scheduler_losses import MAX_LOSSES
+from appliance.rotation.restarts import MAX_LOSSES
 from tests.system.appliance import Appliance, ServeProcess, running_appliance, unused_port
 
 pytestmark = pytest.mark.system

@@ -1,0 +1,167 @@
+"""The appliance under test: started as a user starts it, with a state of its own, or the user's running one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from appliance.control.client import Conversation, NotRunning
+from appliance.control.messages import AskStatus
+from appliance.instance import Instance
+from bench.endpoint import Endpoint, find_endpoint
+from bench.faults.victim import Victim, candidates
+from engine.errors import SemiPDError
+
+START_SECONDS = 300.0
+STOP_SECONDS = 60.0
+LOOK_SECONDS = 0.02
+PROBE_SECONDS = 2.0
+
+
+class Box:
+    """`options` are those of `semi-pd serve`; None stands for the appliance of this user, which is left running."""
+
+    def __init__(self, options: Sequence[str] | None):
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home: Path | None = None
+        self.instance = Instance.of_user()
+
+    def start(self) -> None:
+        """Serve when this returns. Raises `SemiPDError` with what was said where it does not."""
+        if self._options is None:
+            return
+        self._home = Path(tempfile.mkdtemp(prefix="spd-"))
+        self.instance = Instance(self._home / "semi-pd")
+        ports = ("--port", str(_unused_port()), "--console-port", str(_unused_port()))
+        command = [sys.executable, "-m", "appliance", "serve", "--policy", "manual", *ports, *self._options]
+        environment = {**os.environ, "XDG_STATE_HOME": str(self._home), "XDG_RUNTIME_DIR": str(self._home)}
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_serving:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise SemiPDError(f"The appliance does not serve:\n{self.last_words}")
+            time.sleep(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """End what was started here, and forget its state."""
+        if self._process is None or self._home is None:
+            return
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        self._process.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._process = self._home = None
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it has said."""
+        return self._said.read_text(errors="replace")[-2000:] if self._home else ""
+
+    @property
+    def has_ended(self) -> bool:
+        running = self.instance.running()
+        if self._process is not None:
+            return self._process.poll() is not None
+        return running is None or not psutil.pid_exists(running.pid)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        running = self.instance.running()
+        if running is None:
+            raise NotRunning("No appliance of this user is running: start one with `semi-pd serve`.")
+        return find_endpoint(running.url, self.instance.api_key())
+
+    @property
+    def is_serving(self) -> bool:
+        """True where health says so."""
+        return self._health() is not None
+
+    @property
+    def pages_in_use(self) -> int | None:
+        """None where it does not serve."""
+        health = self._health()
+        return None if health is None else health["total_pages"] - health["free_pages"]
+
+    def status(self) -> dict[str, Any] | None:
+        """None where the controller or the scheduler does not answer."""
+        try:
+            with Conversation(self.instance) as controller:
+                status = json.loads(controller.ask(AskStatus()).data)
+        except NotRunning:
+            return None
+        return status if status["scheduler"] is not None else None
+
+    def has_recovered(self, victim: Victim, pid: int, alike: int) -> bool:
+        """True once requests are served, with `alike` processes of that kind, and `pid` not among them."""
+        if victim is not Victim.CONSOLE and not self.is_serving:
+            return False
+        status = self.status()
+        if status is None or status["split_in_force"] is None:
+            return False
+        try:
+            there = candidates(victim, status)
+        except psutil.NoSuchProcess:
+            return False
+        if pid in there or not all(map(psutil.pid_exists, there)):
+            return False
+        return victim is Victim.SPARE or len(there) >= alike
+
+    @property
+    def is_redundant(self) -> bool:
+        """True once, beside the group that serves, another stands by or spare workers wait in the other slot."""
+        status = self.status()
+        if status is None or status["split_in_force"] is None:
+            return False
+        stages = [group["stage"] for group in status["groups"]]
+        if stages == ["active"]:
+            serving = status["groups"][0]["slot"]
+            waiting = [pid for slot, pids in status["spares"].items() if slot != serving for pid in pids]
+            return bool(waiting) and all(map(psutil.pid_exists, waiting))
+        return sorted(stages) == ["active", "standby"]
+
+    def _health(self) -> dict[str, Any] | None:
+        running = self.instance.running()
+        if running is None:
+            return None
+        host, _, port = running.url.rpartition("/")[2].rpartition(":")
+        connection = HTTPConnection(host, int(port), timeout=PROBE_SECONDS)
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            return json.loads(answer.read()) if answer.status == 200 else None
+        except (OSError, HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
+
+    @property
+    def _said(self) -> Path:
+        assert self._home is not None
+        return self._home / "said"
+
+
+def held_ports(pid: int) -> set[int]:
+    """The clients' ports of the connections that a process holds."""
+    return {connection.raddr.port for connection in psutil.Process(pid).net_connections("tcp") if connection.raddr}
+
+
+def _unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
