@@ -28,7 +28,7 @@ from appliance.rotation.shutdown import follow, shutdown_stages
 from appliance.rotation.startup import Startup
 from appliance.supervisor.local import Child
 from engine.allocation import SMAllocation
-from engine.config import PortArgs, ServerArgs, Standby
+from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
@@ -91,9 +91,8 @@ class ProcessRotationManager:
         self._losses = SchedulerLosses(self._start_next_scheduler, self._say)
         self._leader_restarts = Restarts("leader")
         self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
-        keeps_warm = self.settings.standby is Standby.WARM
         self._attaching = Attaching(
-            self._links, self._attention, initial_sm_allocation, keeps_warm, self._found, self._leader_came_or_went
+            self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
         )
         self._history = History(on_record)
         self._rotations = Rotations(
@@ -103,7 +102,6 @@ class ProcessRotationManager:
             self._memory,
             self._history,
             in_place=self.settings.in_place,
-            keeps_warm=keeps_warm,
             waits=attached,
             on_state=self._losses.see,
             say=self._say,
