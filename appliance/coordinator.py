@@ -125,9 +125,15 @@ class SemiPDCoordinator:
         """Groups and their processes, split, storage use, SLO attainment, decisions and rotations: JSON-able."""
         status = self.rotation_manager.status
         storage = msgspec.to_builtins(self._storage.get_statistics()) if self._storage else None
-        slo = self.slo_manager.status() | {"alone": asdict(self._watch.alone)}
+        slo = self.slo_manager.status() | {"alone": asdict(self._watch.alone), "ladder": self._ladder()}
         store = self._store.status if self._store else None
         return self._about() | status | {"slo": slo, "storage": storage, "store": store, "health": health_of(status)}
+
+    def _ladder(self) -> dict[str, Any]:
+        """The splits that the policy may choose, with each phase's speed there relative to the whole device."""
+        offer = self.rotation_manager.offer
+        rungs = [{"split": str(rung)} | offer.profile.speeds(rung)._asdict() for rung in offer.ladder or ()]
+        return {"rungs": rungs, "is_measured": offer.measured is not None}
 
     def _about(self) -> dict[str, Any]:
         """What runs here, since when."""

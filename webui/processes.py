@@ -12,6 +12,7 @@ from appliance.instance import Instance
 from webui.controller import Controller
 
 CONTROLLER = "Controller"
+WORKERS = ("Prefill", "Decode")
 MODULES = {
     "engine.gateway": ("Gateway", "the REST endpoint"),
     "engine.scheduler": ("Scheduler", "decides who is computed next"),
@@ -88,7 +89,7 @@ def _row(process: psutil.Process, workers: dict[int, dict[str, Any]]) -> Process
                 process.pid,
                 name,
                 role,
-                process.status(),
+                STATES.get(process.status(), process.status()),
                 time.time() - process.create_time(),
                 process.cpu_percent(),
                 process.memory_info().rss,
@@ -100,9 +101,13 @@ def _row(process: psutil.Process, workers: dict[int, dict[str, Any]]) -> Process
 
 
 def _place(row: ProcessRow) -> tuple[int, str, int]:
-    kinds = [name for name, _ in MODULES.values()]
+    kinds = [*WORKERS, *(name for name, _ in MODULES.values())]
     first = next((index for index, name in enumerate(kinds, 1) if row.name.startswith(name)), len(kinds) + 1)
     return (0 if row.name == CONTROLLER else first, row.name, row.pid)
+
+
+STATES = {"running": "computes", "sleeping": "waits", "idle": "waits", "disk-sleep": "waits for the disk"}
+"""As people say it; what is left, such as a zombie or a stopped one, is wrong and keeps its name."""
 
 
 def _is_forked(process: psutil.Process, command: list[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
@@ -17,7 +16,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from appliance.instance import Instance
 from engine.config import PortArgs, ServerArgs
 from engine.errors import CannotStart
+from engine.json_lines import log_as_json
 from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
+from engine.server_log import ServerLog
 from engine.systemd import take_listener
 from webui.app import create_app
 from webui.config import ConsoleConfig
@@ -43,6 +44,7 @@ class ConsoleServer(BaseApplication):
             "graceful_timeout": DRAIN_SECONDS,
             "keepalive": KEEP_ALIVE_SECONDS,
             "loglevel": settings.log_level.lower(),
+            "logger_class": ServerLog,
             "control_socket_disable": True,
             "forwarded_allow_ips": "",  # whom to believe about who asks is console_proxies' to say, see `webui.app`
             "proc_name": "semi-pd-console",
@@ -57,9 +59,7 @@ class ConsoleServer(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        app = create_app(self._config)
-        app.logger.handlers = logging.getLogger("gunicorn.error").handlers
-        return app
+        return create_app(self._config)
 
 
 class ConsoleWorker(ThreadWorker):
@@ -80,6 +80,7 @@ class ConsoleWorker(ThreadWorker):
 def serve(ports: PortArgs) -> None:
     """Serve until TERM. Raises `CannotStart`."""
     config = ConsoleConfig.of_appliance(ports, Instance.of_user())
+    log_as_json("console", config.settings.log_level)
     services = Services.of(config)  # what can keep it from starting is tried here, before gunicorn retries in vain
     if not services.users.is_claimed and services.setup_token.value is None:
         services.setup_token.renew()

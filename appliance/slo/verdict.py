@@ -39,8 +39,13 @@ class Verdict(NamedTuple):
     def excess(self, target: SLOTarget) -> str:
         """By how much which target is missed, in words."""
         missed = [("TTFT", self.ttft, target.ttft_target_ms), ("TPOT", self.tpot, target.tpot_target_ms)]
-        words = [f"{name} {ratio:.1f} times its {ms:g} ms" for name, ratio, ms in missed if ratio > 1]
+        words = [f"{name} {_times(ratio)} its {ms:g} ms" for name, ratio, ms in missed if ratio > 1]
         return " and ".join(words)
+
+
+def _times(ratio: float) -> str:
+    """Never "1.0 times": what is missed by a little is said in percent."""
+    return f"{ratio:.1f} times" if ratio >= 1.1 else f"{max(0.1, 100 * (ratio - 1)):.1f} % beyond"
 
 
 def judge(prediction: Prediction, target: SLOTarget) -> Verdict:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from pyotp.totp import TOTP
 
 from tests.system.appliance import Appliance, found, running_appliance, unused_port
 
@@ -33,6 +34,7 @@ PAGES = {
     "health": "/health/",
     "audit": "/audit/",
     "account": "/account/",
+    "second-factor": "/account/second-factor/",
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1400, "height": 900}},
@@ -194,6 +196,34 @@ def test_each_page_looks_right(console: str, chromium: Browser, look: str, logge
     page.context.close()
 
 
+def test_a_device_is_set_up_and_asked_for_and_a_recovery_code_replaces_it(
+    console: str, chromium: Browser, logged_in: Any
+) -> None:
+    page = owners_page(chromium, console)
+    page.goto(f"{console}/account/second-factor/")
+    page.get_by_label("Present password").fill(PASSWORD)
+    page.get_by_role("button", name="Begin").click()
+    picture = page.get_by_role("img", name="QR code").locator("svg").bounding_box()
+    assert picture and picture["width"] == picture["height"] > 150, "a camera must be able to read it"
+    look_at(page, "second-factor-scan-light")
+    page.get_by_label("Code of the device").fill(TOTP(page.locator("#secret").inner_text()).now())
+    page.get_by_role("button", name="Turn it on").click()
+    codes = page.locator("#codes").inner_text().split()
+    look_at(page, "second-factor-codes-light")
+    log_in(elsewhere := chromium.new_page(**LOOKS["dark"]), console)
+    expect(elsewhere.get_by_role("heading", name="And the code")).to_be_visible()
+    look_at(elsewhere, "login-code-dark")
+    elsewhere.get_by_label("Code", exact=True).fill(codes[0])
+    elsewhere.get_by_role("button", name="Log in").click()
+    expect(elsewhere.get_by_role("heading", name="Overview")).to_be_visible()
+    elsewhere.context.close()
+    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_label("Present password").fill(PASSWORD)
+    page.get_by_role("button", name="Remove the second factor").click()
+    expect(page.get_by_text("the password alone opens")).to_be_visible()
+    page.context.close()
+
+
 def test_a_rotation_is_asked_for_without_a_mouse(console: str, chromium: Browser, logged_in: Any) -> None:
     page = owners_page(chromium, console)
     page.goto(f"{console}/split/")
@@ -232,12 +262,16 @@ def test_a_console_that_dies_comes_back_and_requests_go_on(
 
 def owners_page(chromium: Browser, console: str, look: str = "light") -> Page:
     page = chromium.new_page(**LOOKS[look])
+    log_in(page, console)
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    return page
+
+
+def log_in(page: Page, console: str) -> None:
     page.goto(f"{console}/login")
     page.get_by_label("Name", exact=True).fill(OWNER)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    return page
 
 
 def look_at(page: Page, name: str) -> None:

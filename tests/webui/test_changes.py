@@ -55,6 +55,19 @@ def test_the_policy_is_switched(stand: Stand, owner: Browser) -> None:
     assert stand.audit[:2] == [("ada", "slo.mode", False), ("ada", "slo.mode", True)]
 
 
+def test_who_switches_the_policy_from_the_split_page_stays_there(stand: Stand, owner: Browser) -> None:
+    shown = owner.get("/split/").text
+    assert 'name="page" type="hidden" value="split"' in shown
+    assert owner.post("/slo/mode", mode="auto", page="split").location == "/split/"
+    assert owner.post("/slo/mode", mode="manual", page="https://evil.example").location == "/slo/"
+
+
+def test_the_ladder_shows_its_profile(owner: Browser) -> None:
+    """With the splitter `duty` a phase is as fast as its share."""
+    row = owner.get("/split/").text.split('data-split="30/70"')[1].split("</tr>")[0]
+    assert "30 %" in row and "70 %" in row
+
+
 def test_a_rotation_is_asked_for_and_concluded(stand: Stand, owner: Browser) -> None:
     assert "From <b>70/30</b> to <b>30/70</b>" in owner.get("/split/preview?prefill=30&decode=70").text
     assert owner.post("/split/rotate", prefill="30", decode="70", reason="to see").status_code == 303

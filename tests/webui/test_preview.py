@@ -6,6 +6,7 @@ from appliance.slo import SLOTarget
 from webui.slo.preview import doubt, preview
 
 DECISION = {"rungs": {"70/30": {"ttft_ms": 100.0, "tpot_ms": 60.0}, "30/70": {"ttft_ms": 400.0, "tpot_ms": 20.0}}}
+SEEN = {"in_force": "80/100", "seen": {"ttft_ms": [80.0, 150.0, 300.0], "tpot_ms": [9.0, 15.0, 40.0]}}
 
 
 def test_the_split_that_keeps_both_is_best() -> None:
@@ -19,6 +20,23 @@ def test_where_none_keeps_both_it_says_by_how_much() -> None:
     assert found.is_kept is False
     assert found.best and found.best.split == "30/70"
     assert "No split keeps both" in found.sentence and "TPOT 2.0 times its 10 ms" in found.sentence
+
+
+def test_where_the_split_in_force_keeps_both_nothing_moves_though_no_rung_would() -> None:
+    """Overlapping shares are no rung, and the policy leaves them only once a target is missed."""
+    found = preview(SLOTarget(200, 18), DECISION | SEEN)
+    assert found.is_kept and found.seen and found.seen.split == "80/100"
+    assert "at 80/100, TTFT 150 ms and TPOT 15.0 ms: nothing has to move" in found.sentence
+
+
+def test_where_the_split_in_force_misses_the_best_rung_is_named() -> None:
+    found = preview(SLOTarget(500, 10), DECISION | SEEN)
+    assert found.is_kept is False and found.seen and found.seen.verdict.violation
+    assert "Best at 30/70" in found.sentence
+
+
+def test_what_is_missed_by_a_little_is_said_in_percent() -> None:
+    assert "TPOT 2.6 % beyond its 19.5 ms" in preview(SLOTarget(500, 19.5), DECISION).sentence
 
 
 def test_without_predictions_it_says_so() -> None:

@@ -42,6 +42,7 @@ def prepare(app: Flask) -> None:
         "ago": words.ago,
         "duration": words.duration,
         "size": words.size,
+        "browser": words.browser,
     }
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -26,6 +27,26 @@ def duration(seconds: float) -> str:
     parts = ((days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s"))
     first = next(index for index, (count, _) in enumerate(parts) if count)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR", "Opera"),
+    ("Firefox", "Firefox"),
+    ("HeadlessChrome", "Chrome"),
+    ("Chrome", "Chrome"),
+)
+SYSTEMS = ("Android", "iPhone", "iPad", "Windows", "Mac OS X", "CrOS", "Linux")
+
+
+def browser(agent: str) -> str:
+    """What a browser calls itself, shortened: Firefox 140 on Linux. What is none stays as it is."""
+    found = ((name, re.search(rf"\b{word}/(\d+)", agent)) for word, name in BROWSERS)
+    known = next((f"{name} {version[1]}" for name, version in found if version), None)
+    if known is None and (version := re.search(r"\bVersion/(\d+).*\bSafari/", agent)):
+        known = f"Safari {version[1]}"
+    system = next((system for system in SYSTEMS if system in agent), None)
+    return f"{known} on {system}" if known and system else known or agent[:60] or "unknown"
 
 
 def size(count: float | None) -> str:

@@ -18,6 +18,7 @@ from appliance.store.set_aside import backups_of
 from webui.services import services
 from webui.versions import installed
 from webui.views.people import actor
+from webui.views.processes import units
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
@@ -34,7 +35,7 @@ class Backup(NamedTuple):
 
 @blueprint.get("/")
 def page() -> ResponseReturnValue:
-    return render_template("health.html", versions=installed(), backups=backups())
+    return render_template("health.html", versions=installed(), backups=backups(), is_machine=bool(units()))
 
 
 @blueprint.get("/findings")

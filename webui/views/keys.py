@@ -36,7 +36,7 @@ class KeyForm(FlaskForm):
         widget=ListWidget(prefix_label=False),
     )
     days = SelectField("Expires", choices=[SelectChoice(*one) for one in LIFETIMES.items()], default="90")
-    requests_per_minute = IntegerField("Requests a minute", [Optional(), NumberRange(1, 1_000_000)])
+    requests_per_minute = IntegerField("Limit", [Optional(), NumberRange(1, 1_000_000)])
 
 
 @blueprint.get("/")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from flask import Blueprint, Response, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
-from wtforms import RadioField, StringField
+from wtforms import HiddenField, RadioField, StringField
 from wtforms.fields.choices import SelectChoice  # pyright: ignore[reportAttributeAccessIssue]
 from wtforms.validators import InputRequired, Length, NumberRange
 
+from appliance.control.messages import AskDecisions
 from appliance.slo import Mode, SLOTarget
 from appliance.store import queries
 from appliance.store.queries import Row
@@ -29,6 +33,8 @@ MODES = {
 }
 SPANS = {"1 hour": 3600, "1 day": 86400, "7 days": 7 * 86400, "30 days": 30 * 86400}
 DAY = 86400
+LOOKED_THROUGH = 200
+"""Decisions, for one with a prediction: at one a window, more than an hour and a half."""
 
 
 class TargetForm(FlaskForm):
@@ -48,9 +54,10 @@ class TargetForm(FlaskForm):
 
 
 class ModeForm(FlaskForm):
-    """Who moves the split."""
+    """Who moves the split; asked for on two pages, of which `page` is the one to come back to."""
 
     mode = RadioField("Policy", choices=[SelectChoice(mode, words) for mode, words in MODES.items()])
+    page = HiddenField()
 
 
 @blueprint.get("/")
@@ -75,7 +82,12 @@ def set_mode() -> ResponseReturnValue:
     mode = form.mode.data if form.validate() else ""
     reply = services().changes.set_mode(actor(), mode)
     flash(reply.sentence, "success" if reply.done else "danger")
-    return redirect(url_for("slo.page"), 303)
+    return redirect(url_for("split.page" if form.page.data == "split" else "slo.page"), 303)
+
+
+def mode_form(status: dict | None) -> ModeForm:
+    """As it is now; for a page that shows it."""
+    return ModeForm(formdata=None, mode=status["slo"]["mode"] if status else None, page=request.blueprint)
 
 
 @blueprint.get("/preview")
@@ -90,9 +102,19 @@ def show_preview() -> ResponseReturnValue:
     slo = status["slo"] if status else {}
     alone = slo.get("alone") or {}
     problem = target.refusal(alone.get("ttft_ms") or 0.0, alone.get("tpot_ms") or 0.0)
-    found = preview(target, slo.get("latest_decision"))
+    decision = _latest_prediction()
+    found = preview(target, decision)
     uncertain = doubt(found, slo.get("confidence"), _in_force(status)["min_confidence"])
-    return render_template("slo_preview.html", problem=problem, preview=found, doubt=uncertain)
+    return render_template(
+        "slo_preview.html", problem=problem, preview=found, doubt=uncertain, decision=decision, mode=slo.get("mode")
+    )
+
+
+def _latest_prediction() -> dict[str, Any] | None:
+    """The latest decision that had requests enough to predict from."""
+    reply = services().controller.ask(AskDecisions(LOOKED_THROUGH))
+    decisions = json.loads(reply.data) if reply.done else []
+    return next((decision for decision in reversed(decisions) if decision["rungs"]), None)
 
 
 @blueprint.get("/report.csv")
@@ -109,13 +131,11 @@ def report_json() -> ResponseReturnValue:
 
 
 def _page(form: TargetForm, status: dict | None) -> str:
-    mode = status["slo"]["mode"] if status else None
     found = report.compliance(services().config.instance.state_dir, _span())
     return render_template(
         "slo.html",
         form=form,
-        mode_form=ModeForm(mode=mode),
-        mode=mode,
+        mode_form=mode_form(status),
         status=status,
         history=target_history(),
         report=found,

@@ -13,12 +13,12 @@ from wtforms import BooleanField, IntegerField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange
 
 from appliance.control.messages import AskRotations
-from appliance.slo.ladder import Ladder
 from appliance.store import queries
 from appliance.store.reading import StoreUnreadable, reading
 from engine.allocation import SMAllocation
 from webui.services import services
 from webui.views.people import actor
+from webui.views.slo import mode_form
 
 blueprint = Blueprint("split", __name__, url_prefix="/split")
 
@@ -45,6 +45,7 @@ def page() -> ResponseReturnValue:
         status=status,
         in_force=in_force,
         ladder=_ladder(status),
+        mode_form=mode_form(status),
         rotations=recent_rotations(),
     )
 
@@ -107,24 +108,18 @@ def recent_rotations() -> list[dict[str, Any]]:
 
 
 def _ladder(status: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The rungs that the policy may choose, with what it predicted for each the last time."""
-    latest = (status["slo"]["latest_decision"] or {}) if status else {}
-    predicted = latest.get("rungs", {})
-    target = status["slo"]["target"] if status else None
+    """The rungs that the policy may choose: their profile, and what it predicted for each the last time."""
+    if status is None:
+        return []
+    predicted = (status["slo"]["latest_decision"] or {}).get("rungs", {})
     return [
         {
-            "split": str(rung),
-            "prefill": rung.prefill_percentage,
-            "decode": rung.decode_percentage,
-            "predicted": predicted.get(str(rung)),
-            "is_in_force": bool(status) and status["split_in_force"] == str(rung),
-            "target": target,
+            "split": rung["split"],
+            "shares": rung["split"].split("/"),
+            "speeds": (rung["prefill"], rung["decode"]),
+            "predicted": predicted.get(rung["split"]),
+            "is_in_force": status["split_in_force"] == rung["split"],
+            "target": status["slo"]["target"],
         }
-        for rung in _rungs(predicted)
+        for rung in status["slo"]["ladder"]["rungs"]
     ]
-
-
-def _rungs(predicted: dict[str, Any]) -> Ladder:
-    """Those the policy has predicted for are those it has; before it has, those it would have without a profile."""
-    known = [SMAllocation(*map(int, split.split("/"))) for split in predicted]
-    return Ladder(known) if known else Ladder.in_steps_of(10)
