@@ -1,0 +1,134 @@
+"""`python -m bench.watchers`: do people who watch the console slow a token of this user's running appliance?
+
+The same streams again and again, in turn with nobody watching and with so many browsers. Chromium's pages draw on this
+machine's own processors, as a person's do on the person's; `--bare` takes the console's streams without drawing them,
+which is what a machine notices of browsers that are elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from typer import Option
+
+from appliance.instance import Instance
+from appliance.workload import Arrival
+from bench.cli import Vocabulary, explained
+from bench.client import Planned, run_rounds
+from bench.endpoint import Endpoint, find_endpoint
+from bench.machine import this_machine
+from bench.prompts import Prompts
+from bench.record import Record
+from bench.system_measured import key_for, running_url
+from bench.watchers.audience import Audience, NobodyWatches, cpu_seconds, family
+from bench.watchers.result import Round, as_table, compared, figures
+from bench.watchers.session import Session
+from bench.watchers.watching import Task
+
+PASSWORD_VARIABLE = "SEMI_PD_CONSOLE_PASSWORD"
+PROMPT_TOKENS = 32
+GRACE_SECONDS = 300.0
+
+
+def watchers(
+    browsers: Annotated[int, Option(min=1, max=40, help="That watch.")] = 20,
+    bare: Annotated[bool, Option("--bare", help="Take the streams without drawing them, instead of Chromium.")] = False,
+    rounds: Annotated[int, Option(min=1, help="With and without, so many each.")] = 5,
+    streams: Annotated[int, Option(min=1, help="Answers at once.")] = 4,
+    repeats: Annotated[int, Option(min=1, help="Of them, one after the other, in each round.")] = 3,
+    tokens: Annotated[int, Option(min=2, help="Of each answer.")] = 128,
+    name: Annotated[str, Option(help=f"Of the console's user; the password is in {PASSWORD_VARIABLE}.")] = "admin",
+    console_url: Annotated[str, Option(help="Where the console is.")] = "http://127.0.0.1:8080",
+    vocabulary: Vocabulary = 512,
+    as_json: Annotated[bool, Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Compare the time per token with and without watchers."""
+    instance = Instance.of_user()
+    with explained():
+        url = running_url(instance)
+        session = Session.begin(console_url, name, os.environ.get(PASSWORD_VARIABLE, ""))
+        task = Task(session, browsers, "" if bare else chromium())
+        load = Load(find_endpoint(url, key_for(instance, url)), streams, repeats, tokens, vocabulary)
+        done = list(measured(load, task, console_pids(instance), rounds))
+    if as_json:
+        machine = {"name": this_machine().name, "cpus": os.cpu_count()}
+        found = {"browsers": browsers, "bare": bare, "rounds": [one._asdict() for one in done]}
+        typer.echo(json.dumps({"machine": machine, **found, **compared(done)._asdict()}, indent=2))
+    else:
+        Console().print(as_table(done, f"{browsers} {'streams' if bare else 'pages of Chromium'}"))
+        typer.echo(compared(done).sentence)
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many answers at once, again and again; each prompt is new."""
+
+    endpoint: Endpoint
+    streams: int
+    repeats: int
+    tokens: int
+    vocabulary: int
+
+    def run(self) -> list[Record]:
+        """Until the last answer has ended."""
+        plan = [[self._planned() for _ in range(self.streams)] for _ in range(self.repeats)]
+        return run_rounds(self.endpoint, plan, GRACE_SECONDS).records
+
+    def _planned(self) -> Planned:
+        arrival = Arrival(0.0, PROMPT_TOKENS, self.tokens)
+        (request,) = Prompts(self.vocabulary).requests(self.endpoint, [arrival])
+        return Planned(Record(*arrival), request)
+
+
+def measured(load: Load, task: Task, console: list[int], rounds: int) -> Iterator[Round]:
+    """In turn without and with watchers, after one round that does not count."""
+    load.run()
+    for _ in range(rounds):
+        yield one_round(load, console, None)
+        yield one_round(load, console, task)
+
+
+def one_round(load: Load, console: list[int], task: Task | None) -> Round:
+    with Audience(task) if task else nullcontext() as audience:
+        began, console_before = time.monotonic(), cpu_seconds(console)
+        watchers_before = audience.cpu_seconds() if audience else 0.0
+        tpots, longest_gap = figures(load.run())
+        seconds = time.monotonic() - began
+        console_cpu = (cpu_seconds(console) - console_before) / seconds
+        watchers_cpu = (audience.cpu_seconds() - watchers_before) / seconds if audience else 0.0
+        looks = sum(audience.leave()) if audience else 0
+    return Round(task is not None, tpots, longest_gap, console_cpu, watchers_cpu, looks)
+
+
+def chromium() -> str:
+    """Raises `NobodyWatches` where there is none."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        raise NobodyWatches("There is no Chromium here: apt-get install chromium, or measure with --bare.")
+    return found
+
+
+def console_pids(instance: Instance) -> list[int]:
+    """Of the running appliance's console, the process that all its others are below."""
+    running = instance.running()
+    below = family(running.pid)[1:] if running else []
+    return [process.pid for process in below if _is_console(process)][:1]
+
+
+def _is_console(process: psutil.Process) -> bool:
+    command = process.cmdline()
+    return "-m" in command[:-1] and command[command.index("-m") + 1] == "webui"
+
+
+if __name__ == "__main__":
+    typer.run(watchers)

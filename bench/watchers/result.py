@@ -1,0 +1,82 @@
+"""Rounds with and without watchers, and what they say of each other. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from rich.table import Table
+
+from bench.record import Record
+from engine.errors import SemiPDError
+
+
+class TooFewAnswers(SemiPDError):
+    """Answers that are not whole have no time per token."""
+
+
+class Round(NamedTuple):
+    """Seconds. `tpots`: of each answer. `console_cpu` and `watchers_cpu`: cores that they kept busy meanwhile.
+
+    `looks` that all watchers have seen, none where nobody watched.
+    """
+
+    is_watched: bool
+    tpots: list[float]
+    longest_gap: float
+    console_cpu: float
+    watchers_cpu: float = 0.0
+    looks: int = 0
+
+    @property
+    def tpot(self) -> float:
+        """The median answer's."""
+        return median(self.tpots)
+
+
+class Comparison(NamedTuple):
+    """`slower`: by how much of a token's time the watched rounds are slower than the others, each pair by itself, the
+    median of them. `differ`: by how much the rounds without watchers differ among themselves."""
+
+    slower: float
+    differ: float
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        seen = f"With watchers a token took {abs(self.slower):.1%} {'more' if self.slower >= 0 else 'less'}"
+        what = "less than" if abs(self.slower) < self.differ else "more than"
+        return f"{seen}, {what} rounds without watchers differ among themselves ({self.differ:.1%})."
+
+
+def figures(records: Sequence[Record]) -> tuple[list[float], float]:
+    """The time per token of each answer, and the longest silence in any. Raises `TooFewAnswers`."""
+    whole = [record.tpot for record in records if record.tpot is not None]
+    if len(whole) < len(records):
+        raise TooFewAnswers(f"Only {len(whole)} of {len(records)} answers were whole: there is nothing to compare.")
+    return whole, max(record.longest_gap or 0.0 for record in records)
+
+
+def compared(rounds: Sequence[Round]) -> Comparison:
+    """`rounds` in pairs: one without watchers, then one with."""
+    calm, watched = rounds[::2], rounds[1::2]
+    assert not any(one.is_watched for one in calm) and all(one.is_watched for one in watched)
+    slower = median(after.tpot / before.tpot - 1 for before, after in zip(calm, watched, strict=True))
+    tpots = [one.tpot for one in calm]
+    return Comparison(slower, (max(tpots) - min(tpots)) / median(tpots))
+
+
+def as_table(rounds: Sequence[Round], watchers: str) -> Table:
+    table = Table("", "answers", "TPOT p50 of each round, ms", "longest gap, ms", "console, cores", "watchers, cores")
+    for name, is_watched in (("nobody", False), (watchers, True)):
+        these = [one for one in rounds if one.is_watched == is_watched]
+        table.add_row(
+            name,
+            str(sum(len(one.tpots) for one in these)),
+            " ".join(f"{1000 * one.tpot:.1f}" for one in these),
+            f"{1000 * max(one.longest_gap for one in these):.0f}",
+            f"{median(one.console_cpu for one in these):.3f}",
+            f"{median(one.watchers_cpu for one in these):.3f}",
+        )
+    return table
