@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from engine.errors import CANNOT_START, CannotStart
+from engine.json_lines import log_as_json
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +32,8 @@ def follow_supervisor() -> None:
 
 
 def set_up_logging(name: str, level: str) -> structlog.stdlib.BoundLogger:
-    """One JSON line an event on standard error, with the process's name in it."""
+    """One JSON line an event on standard error, with the process's name in it; the standard library's loggers, too."""
+    log_as_json(name, level)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 from appliance.rotation.events import Activated, Event, Gone, Ready
 from engine.allocation import SMAllocation
+from engine.json_lines import MORE
+
+log = logging.getLogger(__name__)
 
 KEPT = 1000
 
@@ -61,6 +65,10 @@ class RotationRecord:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"asked": str(self.asked), "sentence": self.sentence}
 
+    def tell(self, what: str) -> None:
+        """By its number, and by the epoch, which scheduler and leaders log."""
+        log.info(what, extra={MORE: {"rotation": self.number, "epoch": self.epoch}})
+
 
 @dataclass
 class History:
@@ -80,6 +88,7 @@ class History:
     def goes(self, record: RotationRecord, way: Way, epoch: int, not_in_place: str = "") -> None:
         """How it is tried now, in which group, and what became of the change in place that was tried before."""
         record.way, record.epoch, record.not_in_place = way, epoch, not_in_place
+        record.tell(f"Rotation {record.number} to {record.asked} is tried {way}.")
         self.on_record(record)
 
     def note(self, event: Event) -> None:
@@ -100,6 +109,7 @@ class History:
         record.problem = problem
         if not problem and record.live_seconds is None:
             record.live_seconds = record.seconds_since
+        record.tell(record.sentence)
         self.on_record(record)
 
     @property

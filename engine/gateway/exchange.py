@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 
 from engine.errors import RequestError
@@ -13,6 +14,8 @@ from engine.gateway.generation import ClientLeft
 from engine.gateway.metrics import Observation
 from engine.gateway.replies import Replies
 from engine.gateway.responses import Body, Usage, usage
+
+log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -48,6 +51,7 @@ class Exchange:
                 if chunk is not None:
                     await out.write(sse.event(chunk))
         except RequestError as error:
+            log.warning("A stream ended with an error: %s", error.message)
             await out.close(sse.event(error_body(error)))
         else:
             await out.close((sse.event(self._replies.usage_chunk(self._usage)) if include_usage else b"") + sse.DONE)

@@ -25,13 +25,14 @@ from engine.gateway.gateway import Gateway
 from engine.gateway.generation import ClientLeft
 from engine.gateway.generation_schema import MAX_CHOICES, G, GenerationRequest
 from engine.gateway.metrics import Observation
-from engine.gateway.replies import Style
+from engine.gateway.replies import Style, answer_id
 from engine.gateway.responses import JSON
 from engine.gateway.sampling import SamplingPlan, for_choice
 from engine.gateway.schema import parse
 from engine.gateway.sse import EventStream
 from engine.gateway.stop_strings import StopStrings
 from engine.gateway.structure import grammar_for
+from engine.json_lines import note
 from engine.request import Request
 
 
@@ -53,6 +54,7 @@ class GenerationEndpoint(Generic[G]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             order = await self._checked(HTTPRequest(scope, receive))
+            note(answer_id=answer_id(order.requests[0].request_id))
             with Batch.submit(self._gateway.engine, order.requests) as batch:
                 async with _watched(receive, batch):
                     await batch.accepted()

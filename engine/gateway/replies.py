@@ -49,7 +49,12 @@ class Head(msgspec.Struct, frozen=True):
 
     @classmethod
     def new(cls, prefix: str, request_id: int, model: str) -> Head:
-        return cls(f"{prefix}-{request_id:016x}", model, int(time.time()))
+        return cls(f"{prefix}-{answer_id(request_id)}", model, int(time.time()))
+
+
+def answer_id(request_id: int) -> str:
+    """As clients are shown it, after `cmpl-` or `chatcmpl-`, and as logs say it."""
+    return f"{request_id:016x}"
 
 
 class Replies(Protocol):

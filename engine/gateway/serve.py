@@ -17,7 +17,9 @@ from engine.gateway.app import create_app
 from engine.gateway.connection import Bounds, bounded
 from engine.gateway.tally import forget_former
 from engine.gateway.tls import tls_context
+from engine.json_lines import log_as_json
 from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
+from engine.server_log import ServerLog
 from engine.systemd import take_listener
 
 DRAIN_SECONDS = 30
@@ -48,6 +50,7 @@ class GatewayServer(BaseApplication):
             "graceful_timeout": _KILL_AFTER_SECONDS,
             "keepalive": _KEEP_ALIVE_SECONDS,
             "loglevel": settings.log_level.lower(),
+            "logger_class": ServerLog,
             "control_socket_disable": True,
             "proc_name": "semi-pd-gateway",
         }
@@ -91,6 +94,7 @@ def serve(ports: PortArgs) -> None:
     Raises `CannotStart`.
     """
     settings = ports.read_settings()
+    log_as_json("gateway", settings.log_level)
     app = create_app(ports)
     tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     forget_former(ports.metrics_dir)

@@ -13,6 +13,7 @@ from engine.allocation import Phase
 from engine.config import PortArgs
 from engine.errors import ProtocolMismatch
 from engine.garbage import Garbage
+from engine.request import RequestState
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
 from engine.scheduler.outbox import Channel
 from engine.scheduler.scheduler import Scheduler
@@ -141,7 +142,7 @@ class SchedulerService:
                 with self._suspicion.of(request.request_id):
                     self._scheduler.submit(peer, request)
             case Resume(request) if self._suspicion.condemns(request.request_id):
-                self._log.error("request refused", request_id=request.request_id, reason=REASON)
+                self._log.error("request refused", answer_id=f"{request.request_id:016x}", reason=REASON)
                 self._scheduler.outbox.put(Channel.GATEWAY, peer, Failed(request.request_id, REASON))
             case Resume(request):
                 with self._suspicion.of(request.request_id):  # each is planned by itself: what fails then has one cause
@@ -253,14 +254,15 @@ class SchedulerService:
 
 def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
     """What the gateways may know before they ask, and what they tell about the engine."""
-    waiting = len(scheduler.prefill.waiting)
+    probes_waiting = sum(probe.state is RequestState.WAITING for probe in scheduler.probes.values())
+    waiting = len(scheduler.prefill.waiting) - probes_waiting
     prefill, decode = (scheduler.groups.route(phase) for phase in (Phase.PREFILL, Phase.DECODE))
     prefill_work, decode_work = scheduler.work[Phase.PREFILL], scheduler.work[Phase.DECODE]
     return LoadSnapshot(
         ready=scheduler.groups.is_routed,
         waiting=waiting,
-        running=len(scheduler.live) - waiting,
-        free_pages=scheduler.allocator.free_count,
+        running=len(scheduler.live) - len(scheduler.probes) - waiting,
+        free_pages=scheduler.free_pages,
         total_pages=scheduler.allocator.total_pages,
         queue_limit=scheduler.limits.max_queued_requests,
         max_model_len=scheduler.limits.max_model_len,

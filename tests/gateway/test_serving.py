@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -74,6 +75,27 @@ def test_term_drains_streams_and_refuses_new_connections(ports: PortArgs) -> Non
         assert rest[-1] == "[DONE]" and rest[-2]["choices"][0]["finish_reason"] == "stop"
         assert len(streamed_text([first, *rest])) == 3
         assert process.wait(DRAIN_SECONDS) == 0
+
+
+@pytest.mark.system
+def test_its_log_is_an_event_a_line_and_names_the_request(ports: PortArgs) -> None:
+    with FakeScheduler(ports) as scheduler, gateway_process(ports) as process:
+        scheduler.script = lambda request: [70, 71]
+        for _ in range(2):
+            scheduler.expect(GatewayHello)
+        headers = {"Authorization": f"Bearer {KEY}", "x-request-id": "of-the-client"}
+        url = f"http://127.0.0.1:{ports.read_settings().port}/v1/completions"
+        with httpx.Client(headers=headers, timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            answer = client.post(url, json={"model": MODEL, "prompt": "Hi"}).json()
+            assert client.post(url, json={"model": "another", "prompt": "Hi"}).is_client_error
+        process.terminate()
+        assert process.stderr is not None
+        events = [json.loads(line) for line in process.stderr]
+    assert {event["process"] for event in events} == {"gateway"}
+    assert any(event["event"].startswith("Listening at") for event in events)
+    [told] = [event for event in events if event["event"] == "answered"]
+    assert (told["request_id"], told["status"]) == ("of-the-client", 200)
+    assert answer["id"] == f"cmpl-{told['answer_id']}"
 
 
 @pytest.mark.system

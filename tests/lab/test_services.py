@@ -185,10 +185,20 @@ def test_and_it_may_do_nothing_else(installed: Lab, verb: str) -> None:
     assert "authentication required" in said or "Access denied" in said
 
 
-def test_the_journal_has_an_event_a_line(installed: Lab) -> None:
-    said = installed.run("journalctl", "--output", "cat", "--unit", "semi-pd-scheduler", "_COMM=python")
-    events = [json.loads(line) for line in said.splitlines()]
-    assert {"worker ready", "activate"} <= {event["event"] for event in events}
+def events(lab: Lab, name: str) -> list[dict]:
+    """What the unit's processes have said; each line must be an event."""
+    said = lab.run("journalctl", "--output", "cat", "--unit", f"semi-pd-{name}", "_COMM=python")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_the_journal_has_an_event_a_line_with_the_ids_of_rotations_and_requests(installed: Lab) -> None:
+    of_scheduler = events(installed, "scheduler")
+    assert {"worker ready", "activate"} <= {event["event"] for event in of_scheduler}
+    rotations = [event for event in events(installed, "controller") if event.get("rotation")]
+    assert {event["epoch"] for event in rotations} <= {event.get("epoch") for event in of_scheduler}
+    assert rotations
+    assert any(event.get("request_id") and event.get("answer_id") for event in events(installed, "gateway"))
+    assert events(installed, "console")
 
 
 def test_it_stops_as_one_and_comes_up_with_the_machine(installed: Lab) -> None:
