@@ -49,8 +49,10 @@ class ServerArgs(BaseSettings):
     client may take to send a request's header, and be silent within its body. `slow_reader_seconds`: how long a client
     may leave a full send buffer unread. `engine_patience_seconds`: how long accepted requests wait for an engine that
     went away before they end with an error. `worker_patience_seconds`: how long a worker that has work may be stopped,
-    or take beyond its usual step, before it is killed and replaced. `group_memory_bytes`: of the device, what one group
-    of workers may take beside weights and KV pages; None for a default. `deterministic`: a request's bits do not depend
+    or take beyond its usual step, before it is killed and replaced. `probe_seconds`: after so long without a step a
+    gateway asks for two tokens itself; where they do not come in twice that time, /health says so.
+    `group_memory_bytes`: of the device, what one group of workers may take beside weights and KV pages; None for a
+    default. `deterministic`: a request's bits do not depend
     on what else is computed, where, or how often it is interrupted; steps are padded, prompts computed one at a time.
     `in_place`: a split that the workers have prepared is taken without other processes. `borrowing`: while one phase
     has nothing to do, the other has the whole device. `console_proxies`: so many proxies before the console, the first
@@ -106,6 +108,7 @@ class ServerArgs(BaseSettings):
     max_model_len: int | None = Field(default=None, ge=2)
     prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
+    probe_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
     max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
     deterministic: bool = False
     in_place: bool = True

@@ -86,7 +86,8 @@ class Request(msgspec.Struct, frozen=True):
 
     `request_id` is unique over all gateway workers of one start. `emitted_ids` are output tokens the client already
     has: a request that is handed in again goes on after them. `key_id` names the API key for fairness and limits.
-    `priority`: the lower, the sooner.
+    `priority`: the lower, the sooner. `is_probe`: nobody's, asked by a gateway to see whether tokens come through; it
+    is in no count of requests, in no key's account and in no metric.
     `received_at` is `time.monotonic()` (one clock for all processes of a machine) when the body was received.
     """
 
@@ -97,3 +98,4 @@ class Request(msgspec.Struct, frozen=True):
     priority: int = 0
     emitted_ids: list[int] = []
     received_at: float = 0.0
+    is_probe: bool = False

@@ -164,11 +164,14 @@ class ModelList(msgspec.Struct):
 
 
 class Health(msgspec.Struct):
+    """`reason`: why it is not ready, in a sentence."""
+
     status: Literal["ready", "not ready"]
     waiting: int
     running: int
     free_pages: int
     total_pages: int
+    reason: str = ""
 
 
 class Liveness(msgspec.Struct):

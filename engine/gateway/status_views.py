@@ -38,10 +38,12 @@ class StatusViews:
         return JSON(Liveness())
 
     async def health(self, request: Request) -> Response:
+        """Ready where requests are taken and tokens come through."""
         load = self._gateway.load
-        status = "ready" if load.ready else "not ready"
-        health = Health(status, load.waiting, load.running, load.free_pages, load.total_pages)
-        return JSON(health, 200 if load.ready else 503)
+        reason = self._gateway.path.problem if load.ready else "The engine is not ready yet."
+        status = "not ready" if reason else "ready"
+        health = Health(status, load.waiting, load.running, load.free_pages, load.total_pages, reason)
+        return JSON(health, 503 if reason else 200)
 
     async def version(self, request: Request) -> Response:
         return JSON(Version(self._version))

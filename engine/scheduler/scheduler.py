@@ -59,6 +59,7 @@ class Scheduler:
         punctual = Punctual(limits.ttft_target_seconds, limits.prefill_token_budget, clock)
         self.prefill = PrefillQueue(limits, allocator, punctual)
         self.decode = DecodeBatch(limits, allocator)
+        self.probes: dict[int, LiveRequest] = {}
         self.live_by_key: Counter[str] = Counter()
         self.progress = Progress(clock)
         self.preemptions = 0
@@ -72,6 +73,16 @@ class Scheduler:
     @property
     def pool_tokens(self) -> int:
         return self.allocator.total_pages * self.allocator.page_size
+
+    @property
+    def of_clients(self) -> list[LiveRequest]:
+        """Everybody who is live, but probes."""
+        return [live for live in self.live.values() if not live.request.is_probe]
+
+    @property
+    def free_pages(self) -> int:
+        """The page of a probe comes back so soon that it is told as free."""
+        return self.allocator.free_count + sum(len(self.allocator.table(probe)) for probe in self.probes)
 
     def submit(self, gateway: bytes, request: Request) -> None:
         """Admit a request or refuse it; either way its gateway is told."""
@@ -97,13 +108,17 @@ class Scheduler:
 
     def _admit(self, gateway: bytes, request: Request) -> None:
         self._admitted += 1
-        self.prefill.waiting.arrive(request.key_id, self.live_by_key)
+        if not request.is_probe:
+            self.prefill.waiting.arrive(request.key_id, self.live_by_key)
         emitted = list(request.emitted_ids)
         behind = len(emitted) if self.limits.chunk_tokens else 0
         live = LiveRequest(request, gateway, age=self._admitted, output_ids=emitted, behind=behind)
         self.live[live.id] = live
-        self.live_by_key[request.key_id] += 1
         self.prefill.waiting.add(live)
+        if request.is_probe:
+            self.probes[live.id] = live
+        else:
+            self.live_by_key[request.key_id] += 1
 
     def cancel(self, request_id: int) -> None:
         """Nobody wants more tokens of this request; its pages come back once no step touches them."""
@@ -250,14 +265,14 @@ class Scheduler:
 
     @property
     def status(self) -> Status:
-        states = [live.state for live in self.live.values()]
+        states = [live.state for live in self.of_clients]
         return Status(
             ready=self.groups.is_routed,
             waiting=states.count(RequestState.WAITING),
             prefilling=states.count(RequestState.PREFILLING),
             decoding=states.count(RequestState.DECODING),
             total_pages=self.allocator.total_pages,
-            free_pages=self.allocator.free_count,
+            free_pages=self.free_pages,
             preemptions=self.preemptions,
             workers=self.groups.statuses(),
             cached_pages=self.allocator.cached_count,
@@ -269,7 +284,7 @@ class Scheduler:
 
     def load_report(self) -> LoadReport:
         """How far requests have come since the last report."""
-        return self.progress.take_report(self.live.values(), self.work)
+        return self.progress.take_report(self.of_clients, self.work)
 
     # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -290,9 +305,7 @@ class Scheduler:
             return
         pending = next_to_change(self.groups.of_epoch(change.epoch), change.split)
         for worker in pending:
-            share = change.split.share(worker.phase)
-            if worker.share_ordered != share:
-                worker.share_ordered = share
+            if worker.order_share(change.split.share(worker.phase)):
                 self.outbox.put(Channel.WORKER, worker.peer, change.order(worker))
         if not pending:
             self._split_change = None
@@ -401,8 +414,10 @@ class Scheduler:
 
     def _forget(self, live: LiveRequest) -> None:
         live.state = RequestState.FINISHED
-        self.progress.ended(live, is_finished=live.exit is Exit.FINISHED)
         del self.live[live.id]
+        if self.probes.pop(live.id, None):
+            return
+        self.progress.ended(live, is_finished=live.exit is Exit.FINISHED)
         self.live_by_key[live.request.key_id] -= 1
         if not self.live_by_key[live.request.key_id]:
             del self.live_by_key[live.request.key_id]

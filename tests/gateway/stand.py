@@ -31,7 +31,8 @@ _TIMEOUT = 30.0
 
 
 def make_ports(model_path: Path, **settings: Any) -> PortArgs:
-    """A runtime directory with settings and one key; its owner removes it."""
+    """A runtime directory with settings and one key; its owner removes it. Unless told to, the gateway asks nothing."""
+    settings = {"probe_seconds": 3600.0, **settings}
     ports = PortArgs(Path(tempfile.mkdtemp(prefix="semi-pd-test-")))
     args = ServerArgs(
         model_path=model_path, served_model_name=MODEL, max_body_bytes=MAX_BODY_BYTES, device="cpu", **settings
