@@ -29,7 +29,7 @@ from appliance.instance import Instance
 from appliance.person import person
 from appliance.status import clock
 from engine.allocation import Splitter
-from engine.config import Mode, ServerArgs
+from engine.config import Mode, ServerArgs, Standby
 
 ROTATION_SECONDS = 180.0
 
@@ -102,6 +102,9 @@ def serve(
     in_place: Annotated[
         bool | None, Option(help="Take a split that the workers have prepared without replacing them.")
     ] = None,
+    standby: Annotated[
+        Standby | None, Option(help="warm: another group is ready to take over at once; cold: its processes are.")
+    ] = None,
     group_memory_bytes: Annotated[int | None, Option(help="Device memory one group of workers may take.")] = None,
     gateway_workers: Annotated[int | None, Option(help="Processes of the REST endpoint.")] = None,
     max_requests_per_key: Annotated[int | None, Option(help="Requests of one API key in progress at once.")] = None,
@@ -137,6 +140,7 @@ def serve(
         "deterministic": deterministic,
         "borrowing": borrowing,
         "in_place": in_place,
+        "standby": standby,
         "group_memory_bytes": group_memory_bytes,
         "gateway_workers": gateway_workers,
         "max_requests_per_key": max_requests_per_key,

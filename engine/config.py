@@ -38,6 +38,14 @@ class Mode(StrEnum):
     COLOCATED = "colocated"
 
 
+class Standby(StrEnum):
+    """What the slot that does not serve has: `cold`, processes that have imported all they need; `warm`, a group at the
+    split in force that is ready to take over at once."""
+
+    COLD = "cold"
+    WARM = "warm"
+
+
 class ServerArgs(BaseSettings):
     """Settings of one appliance. Every field can come from `SEMI_PD_<FIELD>` in the environment.
 
@@ -54,7 +62,8 @@ class ServerArgs(BaseSettings):
     `group_memory_bytes`: of the device, what one group of workers may take beside weights and KV pages; None for a
     default. `deterministic`: a request's bits do not depend
     on what else is computed, where, or how often it is interrupted; steps are padded, prompts computed one at a time.
-    `in_place`: a split that the workers have prepared is taken without other processes. `borrowing`: while one phase
+    `in_place`: a split that the workers have prepared is taken without other processes. `standby`: `warm` takes a
+    group's memory, and saves the seconds of a start when the group that serves is lost. `borrowing`: while one phase
     has nothing to do, the other has the whole device. `console_proxies`: so many proxies before the console, the first
     of which ends TLS, are believed about who asks; by default none is.
     """
@@ -99,6 +108,7 @@ class ServerArgs(BaseSettings):
     slow_reader_seconds: float = Field(default=30.0, gt=0.0, le=3600.0)
     engine_patience_seconds: float = Field(default=60.0, ge=0.0, le=3600.0)
     worker_patience_seconds: float = Field(default=3.0, gt=0.0, le=3600.0)
+    probe_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
 
     page_size: int = Field(default=16, ge=1, le=256)
     prefix_caching: bool = True
@@ -108,10 +118,10 @@ class ServerArgs(BaseSettings):
     max_model_len: int | None = Field(default=None, ge=2)
     prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
-    probe_seconds: float = Field(default=5.0, gt=0.0, le=3600.0)
     max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
     deterministic: bool = False
     in_place: bool = True
+    standby: Standby = Standby.COLD
     borrowing: bool = True
 
     ttft_target_ms: float = Field(default=500.0, gt=0)

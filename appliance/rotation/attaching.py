@@ -28,12 +28,14 @@ class Attaching:
         links: Links,
         attention: Attention,
         otherwise: SMAllocation,
+        keeps_warm: bool,
         on_found: Callable[[Found], None],
         on_leader: Callable[[str, bool], None],
     ):
         self._links = links
         self._attention = attention
         self._otherwise = otherwise
+        self._keeps_warm = keeps_warm
         self._on_found = on_found
         self._on_leader = on_leader
         self._status: Status | None = None
@@ -86,7 +88,7 @@ class Attaching:
     def _see(self) -> None:
         if self._status is not None and len(self._groups) == len(SLOTS) and not self._is_found:
             self._is_found = True
-            self._on_found(found(self._status, self._groups.values(), self._otherwise))
+            self._on_found(found(self._status, self._groups.values(), self._otherwise, keeps_warm=self._keeps_warm))
 
     def _leader_ended(self, slot: str) -> None:
         self._unwatch(slot)

@@ -6,10 +6,12 @@ Pure. The scheduler says who receives work, the leaders which groups they have; 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
-from appliance.rotation.events import Action, KeepSpares, Kill
+from appliance.rotation.events import Action, Kill
 from appliance.rotation.state import Group, Stage, State
+from appliance.rotation.table import go_on
 from engine.allocation import Phase, SMAllocation
 from engine.wire.to_controller import FormedGroup, Groups, Status, WorkerStatus
 
@@ -21,22 +23,24 @@ class Found(NamedTuple):
     actions: tuple[Action, ...]
 
 
-def found(status: Status, leaders: Iterable[Groups], otherwise: SMAllocation) -> Found:
+def found(status: Status, leaders: Iterable[Groups], otherwise: SMAllocation, *, keeps_warm: bool = False) -> Found:
     """The state from which the controller goes on.
 
-    The group that receives work is the active one. Another that is complete had served or was about to: it is LEAVING
-    and retires when the scheduler calls it idle. One that is not complete is killed: its rotation ended with whoever
-    asked for it. Where no group receives work, the next is formed at the split `otherwise`.
+    The group that receives work is the active one. Another that is complete stands by where a group is to; elsewhere it
+    had served or was about to: it is LEAVING and retires when the scheduler calls it idle. One that is not complete is
+    killed: its rotation ended with whoever asked for it. Where no group receives work, the next is formed at the split
+    `otherwise`.
     """
     leaders = list(leaders)
     formed = {(told.slot, group.epoch): group for told in leaders for group in told.groups}
     groups = tuple(_group(slot, group, status) for (slot, _), group in formed.items())
     active = next((group for group in groups if group.stage is Stage.ACTIVE), None)
     latest = max(*(told.latest_epoch for told in leaders), *(worker.epoch for worker in status.workers), 0)
-    state = State(groups, latest_epoch=latest, in_force=active.allocation if active else otherwise)
-    kills = tuple(Kill(group.epoch, group.slot) for group in groups if group.stage is Stage.KILLED)
-    spares = (KeepSpares(state.free_slot),) if active and state.free_slot else ()
-    return Found(state, (*kills, *spares))
+    if active and keeps_warm:
+        groups = tuple(replace(each, stage=Stage.STANDBY) if each.stage is Stage.LEAVING else each for each in groups)
+    in_force = active.allocation if active else otherwise
+    state = State(groups, latest_epoch=latest, in_force=in_force, keeps_warm=keeps_warm)
+    return Found(*go_on(state, tuple(Kill(group.epoch, group.slot) for group in groups if group.stage is Stage.KILLED)))
 
 
 def _group(slot: str, formed: FormedGroup, status: Status) -> Group:

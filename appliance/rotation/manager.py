@@ -28,7 +28,7 @@ from appliance.rotation.shutdown import follow, shutdown_stages
 from appliance.rotation.startup import Startup
 from appliance.supervisor.local import Child
 from engine.allocation import SMAllocation
-from engine.config import PortArgs, ServerArgs
+from engine.config import PortArgs, ServerArgs, Standby
 from engine.errors import CannotStart, SemiPDError
 from engine.wire.to_controller import LoadReport, Status
 
@@ -81,6 +81,7 @@ class ProcessRotationManager:
             self._log_dir,
             self._attention,
             self._fail,
+            self._resident_ended,
             self._scheduler_ended,
             self._leader_ended,
             self._say,
@@ -89,10 +90,11 @@ class ProcessRotationManager:
             self.settings, port_args, self._attention, lambda event: self._happen(event), self._prepared_beside
         )
         self._losses = SchedulerLosses(self._start_next_scheduler, self._say)
-        self._leader_restarts = Restarts("leader")
+        self._leader_restarts, self._resident_restarts = Restarts("leader"), Restarts("resident")
         self._memory = GroupMemory(self.settings, self._links.used_bytes, free_bytes_of(self.settings))
+        keeps_warm = self.settings.standby is Standby.WARM
         self._attaching = Attaching(
-            self._links, self._attention, initial_sm_allocation, self._found, self._leader_came_or_went
+            self._links, self._attention, initial_sm_allocation, keeps_warm, self._found, self._leader_came_or_went
         )
         self._history = History(on_record)
         self._rotations = Rotations(
@@ -102,6 +104,7 @@ class ProcessRotationManager:
             self._memory,
             self._history,
             in_place=self.settings.in_place,
+            keeps_warm=keeps_warm,
             waits=attached,
             on_state=self._losses.see,
             say=self._say,
@@ -319,7 +322,20 @@ class ProcessRotationManager:
         self._leader_came_or_went(slot, False)
         self._leader_came_or_went(slot, True)
 
+    def _resident_ended(self, resident: Child) -> None:
+        """A cold start, of all that mapped its memory: the scheduler ends too, and gateways keep what was accepted."""
+        refusal = self._resident_restarts.refusal()
+        if refusal or not self._started.done():
+            self._fail(f"{resident.obituary}\n{refusal}".rstrip())
+            return
+        self._say(resident.obituary)
+        self._resident_restarts.note()
+        self._processes.kill("scheduler")
+
     def _start_next_scheduler(self) -> None:
+        """And first another resident, where the last has ended: nobody has its memory mapped any more."""
+        if self._processes.is_gone("resident"):
+            self._processes.start_resident()
         self._processes.start_scheduler()
         self._links.begin_anew()
 

@@ -60,12 +60,13 @@ class Rotations:
         history: History,
         *,
         in_place: bool,
+        keeps_warm: bool,
         waits: bool,
         on_state: Callable[[State], None],
         say: Callable[[str], None],
         fail: Callable[[str], None],
     ):
-        self.state = State()
+        self.state = State(keeps_warm=keeps_warm)
         self._offer = offer
         self._links = links
         self._attention = attention
@@ -116,13 +117,23 @@ class Rotations:
         is_told_otherwise = isinstance(event, (Changed, SchedulerLost))  # by the rotation that follows, or in full
         if problem and not is_told_otherwise and not self.state.is_stopping:
             self._say(problem)
-        self.state, actions = step(self.state, event)
+        before = self.state
+        self.state, actions = step(before, event)
+        self._note_way(before, problem)
         for action in actions:
-            self._carry_out(action, problem)
+            self._carry_out(action)
         self._on_state(self.state)
         self.start_next()
 
-    def _carry_out(self, action: Action, because: str) -> None:
+    def _note_way(self, before: State, problem: str) -> None:
+        """How what was asked for is tried now, if that is another way than before."""
+        now = self.state
+        if now.changing_to is not None and before.changing_to is None and now.active is not None:
+            self._requests.goes(Way.IN_PLACE, now.active.epoch)
+        elif now.rotating_to not in (None, before.rotating_to):
+            self._requests.goes(Way.NEW_GROUP, now.rotating_to, problem)
+
+    def _carry_out(self, action: Action) -> None:
         match action:
             case Finish(_, problem):
                 self.finish(problem)
@@ -131,15 +142,12 @@ class Rotations:
                 self._fail(f"The workers cannot be kept running. {problem}")
                 return
             case Change(epoch, change):
-                self._requests.goes(Way.IN_PLACE, epoch)
                 late = Changed(epoch, change, f"It was not taken within {CHANGE_SECONDS:g} s.")
                 self._attention.after(CHANGE_SECONDS, partial(self.happen, late))
             case Form(epoch) if no_room := self._no_room():
                 self.happen(Gone(epoch, no_room))  # nothing of it was started
                 return
             case Form(epoch):
-                if epoch == self.state.rotating_to:
-                    self._requests.goes(Way.NEW_GROUP, epoch, because)
                 seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
                 self._attention.after(seconds, partial(self.happen, TimedOut(epoch, seconds)))
             case Retire(epoch):

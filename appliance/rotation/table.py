@@ -1,6 +1,7 @@
 """The transition table of rotations: from what is and what happened to what is now and what to do. No I/O, no clock.
 
-A split that is asked for is taken by the active group in place, if it can; otherwise another group is formed at it.
+A split that is asked for is taken by the active group in place, if it can; otherwise another group serves at it: one
+that stands by, if it can take it, or one that is formed.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ from engine.allocation import SMAllocation
 MAX_TAKEOVERS = 3
 """Groups formed one after the other to replace a lost one, none of which came to serve, before the table gives up."""
 
+MAX_STANDBYS_LOST = 3
+"""Groups that ended while they stood by, or before they could, since one came to serve; then spares are kept."""
+
 Step = tuple[State, tuple[Action, ...]]
 
 
@@ -46,33 +50,57 @@ def step(state: State, event: Event) -> Step:
     return state, actions
 
 
+def go_on(state: State, actions: tuple[Action, ...]) -> Step:
+    """What is to be done first in a state that was found: the other slot prepares for what may come."""
+    state, actions = _follow(state, actions)
+    state, actions = _prepare_next(state, actions) if state.active else (state, actions)
+    check(state)
+    return state, actions
+
+
 def _asked(state: State, event: Asked) -> Step:
     assert state.can_rotate, "the caller waits until a rotation is possible"
     if state.active is None or event.new_group:
         return _rotate(state, event.allocation)
-    number = state.changes + 1
-    state, change = replace(state, changing_to=event.allocation, changes=number), state.active
-    return state, (Change(change.epoch, number, event.allocation),)
+    return _change(replace(state, changing_to=event.allocation), state.active.epoch, event.allocation)
 
 
 def _changed(state: State, event: Changed) -> Step:
-    """Taken, or another group is formed at it: what is prepared is a matter of speed, never of what can be had."""
-    group, split = state.active, state.changing_to
-    if group is None or split is None or (event.epoch, event.change) != (group.epoch, state.changes):
+    """Taken, or another group serves at it: what is prepared is a matter of speed, never of what can be had."""
+    group = state.find(event.epoch)
+    if group is None or (event.epoch, event.change) != (state.changing, state.changes):
         return state, ()
-    if event.problem and state.free_slot is not None:
+    state = replace(state, changing=None)
+    if group.stage is Stage.ACTIVE and state.changing_to is not None:
+        return _active_changed(state, group, state.changing_to, event.problem)
+    if group.stage is Stage.READY and state.rotating_to == group.epoch:
+        return _changed_to_serve(state, group, event.problem)
+    return _end_standby(state, group) if event.problem and group.stage is Stage.STANDBY else (state, ())
+
+
+def _active_changed(state: State, group: Group, split: SMAllocation, problem: str) -> Step:
+    if problem and state.has_other_group:
         return _rotate(replace(state, changing_to=None), split)
-    if event.problem:
-        return _finished(state, group.epoch, event.problem, ())
-    taken = replace(group, allocation=split)
-    groups = tuple(taken if other is group else other for other in state.groups)
-    return _finished(replace(state, groups=groups, in_force=split), group.epoch, "", ())
+    if problem:
+        return _finished(state, group.epoch, problem, ())
+    state = _replaced(state, group, replace(group, allocation=split))
+    state, actions = _finished(replace(state, in_force=split), group.epoch, "", ())
+    return _follow(state, actions)
+
+
+def _changed_to_serve(state: State, group: Group, problem: str) -> Step:
+    """A group that stood by has the split that was asked for; where it cannot, another is formed in its slot."""
+    if not problem:
+        return state, (Activate(group.epoch),)
+    return _end_standby(replace(state, rotating_to=None, waiting_for_slot=group.allocation), group)
 
 
 def _ready(state: State, event: Ready) -> Step:
     group = state.find(event.epoch)
     if group is None or group.stage is not Stage.STARTING:
         return state, ()
+    if state.active is not None and state.rotating_to != group.epoch:
+        return _follow(_with(state, group, Stage.STANDBY), ())
     return _with(state, group, Stage.READY), (Activate(group.epoch),)
 
 
@@ -87,9 +115,9 @@ def _activated(state: State, event: Activated) -> Step:
     if before is not None:
         state, superseded = _finished(state, before.epoch, "Another group took over.", ())
         state = _with(state, before, Stage.LEAVING)
-    state = replace(_with(state, group, Stage.ACTIVE), in_force=group.allocation, takeovers=0)
-    spares = (KeepSpares(state.free_slot),) if state.free_slot else ()
-    return _finished(state, group.epoch, "", (*superseded, *spares))
+    state = replace(_with(state, group, Stage.ACTIVE), in_force=group.allocation, takeovers=0, standbys_lost=0)
+    state, actions = _finished(state, group.epoch, "", superseded)
+    return _prepare_next(state, actions)
 
 
 def _idle(state: State, event: Idle) -> Step:
@@ -105,11 +133,14 @@ def _lost(state: State, event: Lost) -> Step:
     if group is None or group.stage is Stage.KILLED:
         return state, ()
     was_active = group.stage is Stage.ACTIVE
+    if group.stage is Stage.STANDBY or (group.is_coming and state.active and state.rotating_to != group.epoch):
+        state = replace(state, standbys_lost=state.standbys_lost + 1)
     state, actions = _finished(state, group.epoch, event.problem, (Kill(group.epoch, group.slot),))
     state = _with(state, group, Stage.KILLED)
-    fallback = state.first(Stage.LEAVING) if was_active else None
+    state = replace(state, changing=None) if state.changing == group.epoch else state
+    fallback = state.first(Stage.LEAVING, Stage.STANDBY) if was_active else None
     if fallback is not None:
-        state = replace(_with(state, fallback, Stage.READY), in_force=fallback.allocation)
+        state = replace(_with(state, fallback, Stage.READY), in_force=fallback.allocation, changing=None)
         return state, (*actions, Activate(fallback.epoch))
     return _serve_again(state, actions, event.problem)
 
@@ -126,14 +157,14 @@ def _gone(state: State, event: Gone) -> Step:
     if group is None:
         return state, ()
     actions: tuple[Action, ...] = ()
+    if group.stage is Stage.STARTING and state.active and state.rotating_to != group.epoch:
+        state = replace(state, standbys_lost=MAX_STANDBYS_LOST)  # it was never there: it would not be the next time
     if group.stage not in (Stage.RETIRING, Stage.KILLED):
         state, actions = _lost(state, Lost(event.epoch, event.problem or "The group has ended."))
         actions = tuple(action for action in actions if not isinstance(action, Kill))
     state = replace(state, groups=tuple(other for other in state.groups if other.epoch != event.epoch))
     state, actions = _serve_again(state, actions, event.problem)
-    if state.active is not None and group.slot == state.free_slot and not state.is_stopping:
-        actions = (*actions, KeepSpares(group.slot))
-    return state, actions
+    return _prepare_next(state, actions) if state.active and group.slot == state.free_slot else (state, actions)
 
 
 def _scheduler_lost(state: State, event: SchedulerLost) -> Step:
@@ -145,6 +176,7 @@ def _scheduler_lost(state: State, event: SchedulerLost) -> Step:
         is_ended = group in starting or group.stage is Stage.KILLED
         state = _with(state, group, Stage.KILLED if is_ended else Stage.RETIRING)
     kills = (Kill(group.epoch, group.slot) for group in starting)
+    state = replace(state, changing=None)
     return _serve_again(state, (*answers, *kills), event.problem)
 
 
@@ -169,8 +201,52 @@ _TRANSITIONS: dict[type, Callable[[State, object], Step]] = {
 
 
 def _rotate(state: State, allocation: SMAllocation) -> Step:
+    if state.standby is not None:
+        return _rotate_to_standby(state, state.standby, allocation)
     state, actions = _form(state, allocation)
     return replace(state, rotating_to=state.latest_epoch), actions
+
+
+def _rotate_to_standby(state: State, standby: Group, allocation: SMAllocation) -> Step:
+    state = _replaced(state, standby, replace(standby, allocation=allocation, stage=Stage.READY))
+    state = replace(state, rotating_to=standby.epoch)
+    if allocation == standby.allocation:
+        return state, (Activate(standby.epoch),)
+    return _change(state, standby.epoch, allocation)
+
+
+def _change(state: State, epoch: int, allocation: SMAllocation) -> Step:
+    number = state.changes + 1
+    return replace(state, changes=number, changing=epoch), (Change(epoch, number, allocation),)
+
+
+def _follow(state: State, actions: tuple[Action, ...]) -> Step:
+    """Have the group that stands by, if there is one, take the split in force."""
+    standby, split = state.standby, state.in_force
+    if standby is None or split is None or standby.allocation == split:
+        return state, actions
+    state = _replaced(state, standby, replace(standby, allocation=split))
+    state, change = _change(state, standby.epoch, split)
+    return state, (*actions, *change)
+
+
+def _end_standby(state: State, group: Group) -> Step:
+    """It has nothing to drain; another takes its slot."""
+    return _with(state, group, Stage.RETIRING), (Retire(group.epoch),)
+
+
+def _prepare_next(state: State, actions: tuple[Action, ...]) -> Step:
+    """Somebody serves: use the free slot, if there is one, for what is asked for, or for what may come."""
+    slot, wanted = state.free_slot, state.waiting_for_slot
+    if slot is None or state.is_stopping:
+        return state, actions
+    if wanted is not None:
+        state, more = _rotate(replace(state, waiting_for_slot=None), wanted)
+    elif state.keeps_warm and state.in_force is not None and state.standbys_lost < MAX_STANDBYS_LOST:
+        state, more = _form(state, state.in_force)
+    else:
+        more = (KeepSpares(slot),)
+    return state, (*actions, *more)
 
 
 def _form(state: State, allocation: SMAllocation) -> Step:
@@ -192,13 +268,17 @@ def _serve_again(state: State, actions: tuple[Action, ...], problem: str) -> Ste
 
 
 def _finished(state: State, epoch: int, problem: str, actions: tuple[Action, ...]) -> Step:
-    """Tell whoever asked for `epoch`, or for a change in the group of `epoch`, if anybody did."""
-    is_change = state.changing_to is not None and state.active is not None and state.active.epoch == epoch
-    if state.rotating_to != epoch and not is_change:
+    """Tell whoever asked for `epoch`, or for another split while the group of `epoch` serves, if anybody did."""
+    is_of_active = state.rotating_to is None and state.is_under_way and state.active and state.active.epoch == epoch
+    if state.rotating_to != epoch and not is_of_active:
         return state, actions
-    return replace(state, rotating_to=None, changing_to=None), (Finish(epoch, problem), *actions)
+    state = replace(state, rotating_to=None, changing_to=None, waiting_for_slot=None)
+    return state, (Finish(epoch, problem), *actions)
 
 
 def _with(state: State, group: Group, stage: Stage) -> State:
-    changed = replace(group, stage=stage)
-    return replace(state, groups=tuple(changed if other is group else other for other in state.groups))
+    return _replaced(state, group, replace(group, stage=stage))
+
+
+def _replaced(state: State, group: Group, by: Group) -> State:
+    return replace(state, groups=tuple(by if other is group else other for other in state.groups))

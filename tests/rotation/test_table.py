@@ -38,8 +38,8 @@ FIRST, SECOND = SMAllocation(70, 30), SMAllocation(40, 60)
 class Table:
     """A state and everything it asked for."""
 
-    def __init__(self) -> None:
-        self.state = State()
+    def __init__(self, keeps_warm: bool = False) -> None:
+        self.state = State(keeps_warm=keeps_warm)
         self.actions: list[Action] = []
 
     def happen(self, *events: Event) -> list[Action]:
@@ -51,9 +51,19 @@ class Table:
         return list(actions)
 
 
-def serving() -> Table:
-    table = Table()
+def serving(keeps_warm: bool = False) -> Table:
+    table = Table(keeps_warm)
     table.happen(Asked(FIRST), Ready(1), Activated(1))
+    return table
+
+
+def standing_by() -> Table:
+    """Group 1 serves, group 2 stands by."""
+    table = serving(keeps_warm=True)
+    assert table.actions[-2:] == [Finish(1), Form(2, "b", FIRST)]
+    assert not table.state.can_rotate, "it is not ready yet"
+    assert table.happen(Ready(2)) == []
+    assert table.state.standby is not None and table.state.can_rotate
     return table
 
 
@@ -206,12 +216,95 @@ def test_a_change_under_way_is_answered_when_the_scheduler_is_lost() -> None:
     assert table.happen(Changed(1, 1)) == []
 
 
+def test_a_group_that_stands_by_takes_over_at_once() -> None:
+    table = standing_by()
+    assert table.happen(Lost(1, "It died.")) == [Kill(1, "a"), Activate(2)]
+    assert table.happen(Activated(2)) == []
+    assert table.happen(Gone(1)) == [Form(3, "a", FIRST)], "another stands by"
+
+
+def test_a_rotation_goes_to_the_group_that_stands_by() -> None:
+    table = standing_by()
+    assert table.happen(Asked(FIRST)) == [Activate(2)]
+    assert table.happen(Activated(2)) == [Finish(2)]
+    assert table.happen(Idle(1), Gone(1)) == [Form(3, "a", FIRST)]
+
+
+def test_a_group_that_stands_by_takes_the_split_first() -> None:
+    table = standing_by()
+    assert table.happen(Asked(SECOND)) == [Change(2, 1, SECOND)]
+    assert table.happen(Changed(2, 1)) == [Activate(2)]
+    assert table.happen(Changed(2, 1, "It was not taken in time.")) == [], "it was answered"
+    assert table.happen(Activated(2)) == [Finish(2)]
+    assert table.state.in_force == SECOND
+
+
+def test_one_that_cannot_take_the_split_makes_room_for_one_that_has_it() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND))
+    assert table.happen(Changed(2, 1, "It is not prepared.")) == [Retire(2)]
+    assert not table.state.can_rotate
+    assert table.happen(Gone(2)) == [Form(3, "b", SECOND)]
+    table.happen(Ready(3), Activated(3))
+    assert table.actions[-1] == Finish(3)
+    assert table.state.in_force == SECOND
+
+
+def test_a_rotation_that_waits_for_the_slot_ends_with_the_group_that_serves() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND), Changed(2, 1, "It is not prepared."))
+    assert table.happen(Lost(1, "It died.")) == [Finish(1, "It died."), Kill(1, "a")]
+    assert table.happen(Gone(2)) == [Form(3, "b", FIRST)]
+
+
+def test_a_group_that_stands_by_follows_the_split_in_force() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(Changed(1, 1)) == [Finish(1), Change(2, 2, SECOND)]
+    assert not table.state.can_rotate, "until it has answered"
+    assert table.happen(Changed(2, 2)) == []
+    assert table.state.can_rotate
+    assert table.happen(Lost(1, "It died.")) == [Kill(1, "a"), Activate(2)]
+    assert table.state.in_force == SECOND
+
+
+def test_one_that_cannot_follow_is_replaced() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND, new_group=False), Changed(1, 1))
+    assert table.happen(Changed(2, 2, "It is not prepared.")) == [Retire(2)]
+    assert table.happen(Gone(2)) == [Form(3, "b", SECOND)]
+
+
+def test_what_cannot_be_taken_in_place_is_taken_by_the_group_that_stands_by() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND, new_group=False))
+    assert table.happen(Changed(1, 1, "It is not prepared.")) == [Change(2, 2, SECOND)]
+    assert table.state.rotating_to == 2
+
+
+def test_a_group_that_stands_by_and_ends_is_replaced_and_after_three_spares_are_kept() -> None:
+    table = standing_by()
+    assert table.happen(Lost(2, "It died.")) == [Kill(2, "b")]
+    assert table.happen(Gone(2)) == [Form(3, "b", FIRST)]
+    table.happen(TimedOut(3, 60.0), Gone(3), Ready(4), Lost(4, "It died."))
+    assert table.happen(Gone(4)) == [KeepSpares("b")]
+    table.happen(Asked(SECOND), Ready(5), Activated(5), Idle(1))
+    assert table.happen(Gone(1)) == [Form(6, "a", SECOND)], "a group that serves begins the count anew"
+
+
+def test_where_there_is_no_room_for_one_spares_are_kept() -> None:
+    table = serving(keeps_warm=True)
+    assert table.happen(Gone(2, "There is no memory for it."))[-1] == KeepSpares("b")
+
+
 class AnyInterruption(RuleBasedStateMachine):
     """Events in any order, as processes that may die at any time would cause them."""
 
+    keeps_warm = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.table = serving()
+        self.table = serving(self.keeps_warm)
         self.asked = 1
         self.gave_up = False
 
@@ -232,12 +325,12 @@ class AnyInterruption(RuleBasedStateMachine):
             number = self.table.state.changes - late
             self.happen(Changed(self.table.state.latest_epoch - late, number, problem))
 
-    @precondition(lambda self: self.table.state.changing_to is not None)
+    @precondition(lambda self: self.table.state.changing is not None)
     @rule(problem=st.sampled_from(["", "no"]))
     def the_change_is_answered(self, problem: str) -> None:
-        active = self.table.state.active
-        assert active is not None
-        self.happen(Changed(active.epoch, self.table.state.changes, problem))
+        state = self.table.state
+        assert state.changing is not None
+        self.happen(Changed(state.changing, state.changes, problem))
 
     @precondition(lambda self: self.table.state.groups)
     @rule(data=st.data())
@@ -264,11 +357,18 @@ class AnyInterruption(RuleBasedStateMachine):
         self.happen(SchedulerLost("died"))
         assert self.table.state.active is None
 
+    @precondition(lambda self: self.table.state.standby is not None)
+    @rule(event=st.sampled_from([Lost, Gone]))
+    def the_group_that_stands_by_ends(self, event: type[Lost] | type[Gone]) -> None:
+        standby = self.table.state.standby
+        assert standby is not None
+        self.happen(event(standby.epoch, "died"))
+
     @invariant()
     def every_rotation_is_answered_once(self) -> None:
         answers = [action.epoch for action in self.table.actions if isinstance(action, Finish)]
         state = self.table.state
-        assert len(answers) == self.asked - (state.rotating_to is not None) - (state.changing_to is not None)
+        assert len(answers) == self.asked - state.is_under_way
 
     @invariant()
     def the_split_in_force_is_that_of_the_group_that_serves(self) -> None:
@@ -290,5 +390,11 @@ class AnyInterruption(RuleBasedStateMachine):
         assert epochs == sorted(set(epochs))
 
 
+class AnyInterruptionWhileAGroupStandsBy(AnyInterruption):
+    keeps_warm = True
+
+
 TestAnyInterruption = AnyInterruption.TestCase
-TestAnyInterruption.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyInterruptionWhileAGroupStandsBy = AnyInterruptionWhileAGroupStandsBy.TestCase
+for case in (TestAnyInterruption, TestAnyInterruptionWhileAGroupStandsBy):
+    case.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
