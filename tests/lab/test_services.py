@@ -133,6 +133,25 @@ def test_those_who_need_it_are_restarted_with_it_and_it_serves_again_at_the_last
         assert stream.end() == "length"
 
 
+def test_a_scheduler_that_was_started_too_often_has_everything_started_over(installed: Lab) -> None:
+    resident = installed.main_pid("semi-pd-resident.service")
+    drop_in = "/etc/systemd/system/semi-pd-scheduler.service.d"
+    installed.run("bash", "-c", f"mkdir -p {drop_in}; printf '[Unit]\\nStartLimitBurst=1\\n' >{drop_in}/limit.conf")
+    installed.run("systemctl", "daemon-reload")
+    installed.run("systemctl", "reset-failed", "semi-pd-scheduler.service")  # of former tests it is not to count
+    installed.run("systemctl", "restart", "semi-pd-scheduler.service")
+    wait_until_served(installed)
+    with installed.until_said("semi-pd-controller", "Started semi-pd-controller"):
+        installed.run("kill", "-KILL", str(installed.main_pid("semi-pd-scheduler.service")))
+    said = installed.run("journalctl", "--output", "cat", "--unit", "semi-pd-escalation")
+    assert "Nobody can serve: everything is started over." in said
+    assert installed.main_pid("semi-pd-resident.service") != resident
+    with streaming(installed) as stream:
+        assert stream.end() == "length"
+    installed.run("rm", "-r", drop_in)
+    installed.run("systemctl", "daemon-reload")
+
+
 def test_a_setting_that_cannot_be_is_named_and_nothing_loops(installed: Lab) -> None:
     installed.run("bash", "-c", "echo 'page_size = 0' >/etc/semi-pd/conf.d/90-wrong.toml")
     installed.run("systemctl", "restart", "semi-pd.target")

@@ -51,7 +51,7 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
 
 def test_the_target_wants_every_service_there_is() -> None:
     wanted = set(re.findall(r"semi-pd-[\w@]+\.\w+", (SYSTEMD / "semi-pd.target").read_text()))
-    needed_by_others = {"semi-pd-settings.service", "semi-pd-gateway-next.service"}
+    needed_by_others = {f"semi-pd-{name}.service" for name in ("settings", "gateway-next", "escalation")}
     templates = {re.sub(r"@[ab]", "@", unit) for unit in wanted}
     assert templates | needed_by_others == set(SERVICES) | {path.name for path in SYSTEMD.glob("*.socket")}
 
