@@ -132,10 +132,16 @@ def test_packages_with_another_hash_are_refused(bare: Lab) -> None:
     assert bare.files("/opt") & {"/opt/semi-pd/current"} == set()
 
 
-def test_what_is_removed_without_purge_is_found_again(installed: Lab) -> None:
+def test_what_is_removed_without_purge_is_found_again_from_another_folder(installed: Lab) -> None:
     key = api_key(installed)
+    refused = installed.install("--prefix", "/srv/semi-pd", status=1)
+    assert "Semi-PD is installed under /opt/semi-pd: leave --prefix out" in refused
     installed.install("--uninstall")
     assert installed.run("systemctl", "list-units", "--all", "--no-legend", "semi*") == ""
-    installed.install()
-    assert api_key(installed) == key
+
+    installed.install("--prefix", "/srv/semi-pd", "--no-start")
+    assert installed.run("pgrep", "--count", "--euid", "semi-pd", status=1).strip() == "0"
+    assert "enable the services at boot" in installed.run("/srv/semi-pd/current/source/install.sh")
     assert is_served(installed)
+    assert api_key(installed) == key
+    assert "/opt/semi-pd/releases/0.1.0" not in installed.files("/opt")

@@ -6,6 +6,9 @@ ETC=/etc/semi-pd
 STATE=/var/lib/semi-pd
 CACHE=/var/cache/semi-pd
 RUNTIME=/run/semi-pd
+UNITS=/usr/local/lib/systemd/system
+INSTALLED=$(sed -n 's|^ExecStart=\(.*\)/current/source/.*|\1|p' "$UNITS/semi-pd-scheduler.service" 2>/dev/null || true)
+PREFIX=${PREFIX:-${INSTALLED:-/opt/semi-pd}}
 UNFINISHED=$PREFIX/.upgrading
 CHANGES=0
 LOG=/var/log/semi-pd-install.log
@@ -52,6 +55,8 @@ install_for_machine() {
 
 begin_changes() {
     VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/pyproject.toml")
+    [[ -z $INSTALLED || $INSTALLED == "$PREFIX" ]] ||
+        die "Semi-PD is installed under $INSTALLED: leave --prefix out, or --uninstall it first."
     [[ $OFFLINE == no || -n $WHEELHOUSE ]] || wrong_usage "--offline needs --wheelhouse."
     [[ -z $WHEELHOUSE || -d $WHEELHOUSE ]] || wrong_usage "There is no folder $WHEELHOUSE."
     [[ $DRY_RUN == no ]] || return 0

@@ -29,7 +29,7 @@ Options for this machine
   --dry-run              say what would be done, and do nothing
   --offline              take nothing from the network
   --wheelhouse DIR       take packages from this folder; made with tools/wheelhouse.sh, hashes are checked
-  --prefix DIR           where releases go (/opt/semi-pd)
+  --prefix DIR           where releases go (/opt/semi-pd); later runs find it by themselves
   --no-start             install, and start nothing
   --drain                with --upgrade and --rollback: let streams end, then restart everything, which a release that
                          shares no format with the one in force needs
@@ -122,6 +122,7 @@ check_arguments() {
     [[ -z $ONLY_OF_RUN || $MODE =~ ^(run|install|check)$ ]] || wrong_usage "$ONLY_OF_RUN belongs to --run and to the first installation."
     [[ -z $ONLY_OF_MACHINE || ! $MODE =~ ^(run|test)$ ]] || wrong_usage "$ONLY_OF_MACHINE does not belong to --$MODE."
     [[ $HAS_FORWARDED == no || $MODE =~ ^(run|test)$ ]] || wrong_usage "Options after -- belong to --run and --test."
-    [[ $PREFIX == /* && $PREFIX != / ]] || wrong_usage "--prefix is the absolute path of a folder, not '$PREFIX'."
+    [[ -z $PREFIX || ($PREFIX == /* && $PREFIX != /) ]] || wrong_usage "--prefix is the absolute path of a folder, not '$PREFIX'."
+    PREFIX=${PREFIX%/}
     [[ $DEVICE =~ ^(auto|cuda|cpu)$ ]] || wrong_usage "--device is auto, cuda or cpu, not '$DEVICE'."
 }

@@ -1,7 +1,6 @@
 # Sourced by install.sh: user, settings, units and services.
 # shellcheck shell=bash
 
-UNITS=/usr/local/lib/systemd/system
 TARGET=semi-pd.target
 WHY_RESTART=''
 
