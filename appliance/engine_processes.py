@@ -26,8 +26,8 @@ CONSOLE_REST_SECONDS = 2.0
 class EngineProcesses:
     """Starts and ends them one by one; `on_end` hears, in words for a person, of one that ended by itself.
 
-    `on_scheduler_end` hears of the scheduler and `on_leader_end` of a leader, by its slot, unless they say that they
-    cannot start.
+    `on_resident_end` and `on_scheduler_end` hear of these two and `on_leader_end` of a leader, by its slot, unless they
+    say that they cannot start.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class EngineProcesses:
         log_dir: Path,
         attention: Attention,
         on_end: Callable[[str], None],
+        on_resident_end: Callable[[Child], None],
         on_scheduler_end: Callable[[Child], None],
         on_leader_end: Callable[[str, Child], None],
         say: Callable[[str], None] = lambda line: None,
@@ -47,7 +48,11 @@ class EngineProcesses:
         self._attention = attention
         self._on_end = on_end
         leaders = {leader_name(slot): partial(on_leader_end, slot) for slot in SLOTS}
-        self._on_loss: dict[str, Callable[[Child], None]] = {"scheduler": on_scheduler_end, **leaders}
+        self._on_loss: dict[str, Callable[[Child], None]] = {
+            "resident": on_resident_end,
+            "scheduler": on_scheduler_end,
+            **leaders,
+        }
         self._say = say
         self._ends_are_expected = False
         self._gpu = visible_gpu(settings.gpu, os.environ)
@@ -61,6 +66,8 @@ class EngineProcesses:
     # ── start ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def start_resident(self) -> None:
+        """The first, or another after the end of that one, who may have left its socket."""
+        Path(self._ports.resident_path).unlink(missing_ok=True)
         self._start("resident", "engine.resident", **self._resident_environment())
 
     def start_leaders(self) -> None:
@@ -86,6 +93,11 @@ class EngineProcesses:
     def is_loaded(self) -> bool:
         """True once the resident answers."""
         return Path(self._ports.resident_path).exists()
+
+    @property
+    def is_loading(self) -> bool:
+        """True while a resident of this one is to come, or has not loaded the weights yet."""
+        return "resident" in self.children and (self.is_gone("resident") or not self.is_loaded)
 
     @property
     def loading_progress(self) -> str:
@@ -169,6 +181,11 @@ class EngineProcesses:
         """Ask a process to end, if there is one."""
         if not self.is_gone(name):
             self.children[name].terminate()
+
+    def kill(self, name: str) -> None:
+        """End a process now, if there is one; who hears of its end hears of this one too."""
+        if not self.is_gone(name):
+            self.children[name].kill()
 
     def end_all(self) -> None:
         """Whatever is left ends now."""

@@ -106,6 +106,7 @@ class ProcessRotationManager:
             in_place=self.settings.in_place,
             keeps_warm=keeps_warm,
             waits=attached,
+            is_loading=lambda: self._processes.is_loading,
             on_state=self._losses.see,
             say=self._say,
             fail=self._fail,

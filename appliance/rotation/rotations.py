@@ -37,7 +37,7 @@ from engine.allocation import SMAllocation
 READY_SECONDS = 60.0
 """How long a group may take to be ready."""
 FIRST_READY_SECONDS = 1800.0
-"""The first one: a large checkpoint is loaded, and kernels may have to be built."""
+"""The first one, and any other for which the weights are loaded; and kernels may have to be built."""
 CHANGE_SECONDS = 10.0
 """How long a group may take to change its split in place; each worker does it between two of its steps."""
 RETIRE_SECONDS = 60.0
@@ -62,6 +62,7 @@ class Rotations:
         in_place: bool,
         keeps_warm: bool,
         waits: bool,
+        is_loading: Callable[[], bool],
         on_state: Callable[[State], None],
         say: Callable[[str], None],
         fail: Callable[[str], None],
@@ -74,6 +75,7 @@ class Rotations:
         self._history = history
         self._requests = Requests(history)
         self._in_place = in_place
+        self._is_loading = is_loading
         self._unheard: list[Event] | None = [] if waits else None
         self._on_state = on_state
         self._say = say
@@ -148,7 +150,7 @@ class Rotations:
                 self.happen(Gone(epoch, no_room))  # nothing of it was started
                 return
             case Form(epoch):
-                seconds = FIRST_READY_SECONDS if epoch == 1 else READY_SECONDS
+                seconds = FIRST_READY_SECONDS if epoch == 1 or self._is_loading() else READY_SECONDS
                 self._attention.after(seconds, partial(self.happen, TimedOut(epoch, seconds)))
             case Retire(epoch):
                 late = Lost(epoch, f"The group of epoch {epoch} did not end within {RETIRE_SECONDS:g} s.")

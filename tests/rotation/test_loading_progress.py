@@ -28,6 +28,7 @@ def test_the_latest_word_of_the_resident_is_told(tmp_path: Path, log: str, progr
         tmp_path,
         Attention(),
         on_end=pytest.fail,
+        on_resident_end=lambda child: pytest.fail(child.end),
         on_scheduler_end=lambda child: pytest.fail(child.end),
         on_leader_end=lambda slot, child: pytest.fail(child.end),
     )

@@ -1,0 +1,66 @@
+"""The resident of a served appliance is killed, and weights and pages with it: requests are computed again, or told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.system.appliance import Appliance, running_appliance
+from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked, until
+
+pytestmark = pytest.mark.system
+
+
+def test_after_a_cold_start_every_accepted_request_has_the_undisturbed_answer(tmp_path: Path) -> None:
+    with running_appliance(tmp_path) as appliance:
+        undisturbed = [
+            appliance.post("/v1/completions", **asked(prompt))["choices"][0]["token_ids"] for prompt in PROMPTS
+        ]
+        before = {process.pid for process in processes(appliance)}
+        assert asyncio.run(answers_around(appliance, kill_resident)) == undisturbed
+        assert not before & {process.pid for process in processes(appliance)}
+        assert appliance.pages_in_use == 0
+        assert "The resident process was ended by SIGKILL." in appliance.serve.output
+
+
+def test_who_cannot_wait_for_the_cold_start_is_told_when_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEMI_PD_ENGINE_PATIENCE_SECONDS", "0.1")
+    with running_appliance(tmp_path) as appliance:
+        body = {"model": appliance.model, **asked(PROMPTS[0]), "max_tokens": 1500}
+
+        async def disturb() -> tuple[str, httpx.Response]:
+            async with httpx.AsyncClient(
+                base_url=appliance.url, headers=appliance.client.headers, timeout=120.0, trust_env=False
+            ) as client:
+                streamed = asyncio.create_task(client.post("/v1/completions", json={**body, "stream": True}))
+                whole = asyncio.create_task(client.post("/v1/completions", json=body))
+                await until(lambda: appliance.health["running"] == 2, "running")
+                kill_resident(appliance)
+                return (await streamed).text, await whole
+
+        streamed, whole = asyncio.run(disturb())
+        assert (whole.status_code, whole.headers["retry-after"]) == (503, "2")
+        *_, error, end = [line for line in streamed.split("\n\n") if line]
+        assert "The engine went away before the answer was complete." in error
+        assert end.startswith("data: ")
+        asyncio.run(until(lambda: appliance.client.get("/health").status_code == 200, "served again"))
+        assert appliance.post("/v1/completions", prompt="import os", max_tokens=4)["choices"]
+
+
+def kill_resident(appliance: Appliance) -> None:
+    (resident,) = appliance.processes("engine.resident")
+    os.kill(resident.pid, signal.SIGKILL)
+
+
+def processes(appliance: Appliance) -> list:
+    """Those that had the resident's memory mapped."""
+    workers = {pid for group in appliance.status["groups"] for pid in group["pids"]}
+    mapped = [*appliance.processes("engine.resident"), *appliance.processes("engine.scheduler")]
+    return [*mapped, *(process for process in appliance.processes("engine.worker") if process.pid in workers)]
