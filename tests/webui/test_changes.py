@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import jsonschema
 from werkzeug.test import TestResponse
 
 from engine.allocation import SMAllocation
@@ -119,7 +120,11 @@ def test_every_reading_call_of_the_document_answers(stand: Stand, owner: Browser
     document = api(stand, "GET", "/openapi.json", key).get_json()
     for path, operations in document["paths"].items():
         if "get" in operations:
-            assert api(stand, "GET", path, key).status_code == 200, path
+            asked = "?ttft_ms=900&tpot_ms=90" if path == "/slo/preview" else ""
+            answer = api(stand, "GET", path + asked, key)
+            assert answer.status_code == 200, path
+            promised = operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            jsonschema.validate(answer.get_json(), promised)
     routes = {rule.rule for rule in stand.app.url_map.iter_rules() if rule.endpoint.startswith("api.")}
     assert {f"/api/v1{path}".replace("{name}", "<name>") for path in document["paths"]} == routes
 
@@ -162,6 +167,32 @@ def test_a_backup_is_downloaded_and_recorded(stand: Stand, owner: Browser) -> No
     assert copy.data.startswith(b"SQLite format 3")
     assert stand.audit[0] == ("ada", "backup", True)
     assert list(stand.instance.console_dir.glob("tmp*")) == []
+    key = admin_key(stand, owner)
+    assert api(stand, "POST", "/backup", key).data.startswith(b"SQLite format 3")
+    assert stand.audit[0] == ("key robot", "backup", True)
+
+
+def test_a_backup_that_cannot_be_made_says_why(stand: Stand, owner: Browser) -> None:
+    (stand.instance.state_dir / "appliance.db").rename(stand.instance.state_dir / "elsewhere.db")
+    refused = owner.post("/health/backup")
+    assert refused.status_code == 503 and "No backup was made" in refused.text
+    assert stand.audit[0] == ("ada", "backup", False)
+
+
+def test_the_audit_log_is_searched_by_programs_too(stand: Stand, owner: Browser) -> None:
+    key = admin_key(stand, owner)
+    owner.post("/slo/mode", mode="hold")
+    found = api(stand, "GET", "/audit?action=slo.mode", key).get_json()
+    assert [entry["action"] for entry in found] == ["slo.mode"]
+    assert api(stand, "GET", "/audit?words=nobody-says-this", key).get_json() == []
+
+
+def test_programs_are_told_what_targets_would_mean(stand: Stand, owner: Browser) -> None:
+    key = admin_key(stand, owner)
+    found = api(stand, "GET", "/slo/preview?ttft_ms=900&tpot_ms=90", key).get_json()
+    assert "Not enough requests" in found["sentence"] and found["rungs"] == []
+    refused = api(stand, "GET", "/slo/preview?ttft_ms=-1&tpot_ms=90", key)
+    assert refused.status_code == 409 and "TTFT target" in refused.get_json()["error"]["message"]
 
 
 def test_services_are_restarted_only_where_there_are_some(stand: Stand, owner: Browser) -> None:

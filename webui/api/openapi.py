@@ -4,42 +4,70 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from webui.api import answers
 from webui.api.bodies import Body, KeyBody, PolicyBody, RotationBody
 from webui.versions import version_of
 
 
 class Operation(NamedTuple):
-    """`parameters`: name → (in, what). `statuses`: beyond 200, 401, 429."""
+    """`answer`: its schema; None for a file. `parameters`: name → (in, what)."""
 
     method: str
     path: str
     summary: str
+    answer: answers.Schema | None
     body: type[Body] | None = None
     parameters: tuple[tuple[str, str, str], ...] = ()
 
 
 SPAN = ("span", "query", "Seconds back from now.")
 LIMIT = ("limit", "query", "How many, at most.")
+NAME = ("name", "path", "As the list has it.")
+ROTATED = answers.thing(sentence=answers.TEXT, rotation=answers.ROTATION)
+MADE = answers.thing("The key, told this once.", sentence=answers.TEXT, key=answers.TEXT)
 
 OPERATIONS = (
-    Operation("get", "/status", "How the appliance is now."),
-    Operation("get", "/metrics", "Metrics of a span of time, as columns, with what happened in it.", None, (SPAN,)),
-    Operation("get", "/slo", "Targets, policy and who set them."),
-    Operation("patch", "/slo", "Change targets or policy.", PolicyBody),
-    Operation("get", "/report", "The compliance report.", None, (SPAN,)),
-    Operation("get", "/decisions", "The policy's latest decisions, oldest first.", None, (LIMIT,)),
-    Operation("get", "/rotations", "The latest rotations, the latest first."),
-    Operation("post", "/rotations", "Move to another split, or renew the workers.", RotationBody),
-    Operation("get", "/keys", "API keys, never the keys themselves."),
-    Operation("post", "/keys", "Make an API key; the answer tells it this once.", KeyBody),
-    Operation("delete", "/keys/{name}", "Revoke an API key.", None, (("name", "path", "The key's name."),)),
-    Operation("get", "/processes", "Every process of the appliance."),
-    Operation("get", "/units", "The machine's services; none where the appliance runs in the foreground."),
-    Operation("post", "/units/{name}/restart", "Restart a service.", None, (("name", "path", "As /units has it."),)),
+    Operation("get", "/status", "How the appliance is now.", answers.STATUS),
+    Operation(
+        "get", "/metrics", "Metrics of a span of time, with what happened in it.", answers.METRICS, None, (SPAN,)
+    ),
+    Operation("get", "/slo", "Targets, policy and who set them.", answers.SLO),
+    Operation("patch", "/slo", "Change targets or policy.", answers.DONE, PolicyBody),
+    Operation(
+        "get",
+        "/slo/preview",
+        "What other targets would mean, by what was seen and predicted last.",
+        answers.PREVIEW,
+        None,
+        (("ttft_ms", "query", "Target in milliseconds."), ("tpot_ms", "query", "Target in milliseconds.")),
+    ),
+    Operation("get", "/report", "The compliance report.", answers.REPORT, None, (SPAN,)),
+    Operation(
+        "get",
+        "/decisions",
+        "The policy's latest decisions, oldest first.",
+        answers.many(answers.DECISION),
+        None,
+        (LIMIT,),
+    ),
+    Operation("get", "/rotations", "The latest rotations, the latest first.", answers.many(answers.ROTATION)),
+    Operation("post", "/rotations", "Move to another split, or renew the workers.", ROTATED, RotationBody),
+    Operation("get", "/keys", "API keys, never the keys themselves.", answers.many(answers.KEY)),
+    Operation("post", "/keys", "Make an API key; the answer tells it this once.", MADE, KeyBody),
+    Operation("delete", "/keys/{name}", "Revoke an API key.", answers.DONE, None, (NAME,)),
+    Operation("get", "/processes", "Every process of the appliance.", answers.many(answers.PROCESS)),
+    Operation(
+        "get",
+        "/units",
+        "The machine's services; none where the appliance runs in the foreground.",
+        answers.many(answers.UNIT),
+    ),
+    Operation("post", "/units/{name}/restart", "Restart a service.", answers.DONE, None, (NAME,)),
     Operation(
         "get",
         "/logs",
         "The latest log lines, oldest first.",
+        answers.many(answers.LINE),
         None,
         (
             ("unit", "query", "Of one process."),
@@ -48,9 +76,17 @@ OPERATIONS = (
             LIMIT,
         ),
     ),
-    Operation("get", "/health", "What the doctor finds; may take seconds."),
-    Operation("get", "/audit", "Who did what, the latest first.", None, (LIMIT,)),
-    Operation("get", "/openapi.json", "This document."),
+    Operation("get", "/health", "What the doctor finds; may take seconds.", answers.HEALTH),
+    Operation("post", "/backup", "A copy of the database as it is now, for `semi-pd restore`.", None),
+    Operation(
+        "get",
+        "/audit",
+        "Who did what, the latest first.",
+        answers.many(answers.AUDITED),
+        None,
+        (("words", "query", "All of them in the entry."), ("action", "query", "Only this."), LIMIT),
+    ),
+    Operation("get", "/openapi.json", "This document.", {"type": "object"}),
 )
 
 
@@ -88,7 +124,15 @@ ERROR = {
         }
     },
 }
-_PROBLEMS = {"401": "No valid key.", "409": "Refused; the message says why.", "429": "Too often."}
+KINDS = {"span": "integer", "limit": "integer", "ttft_ms": "number", "tpot_ms": "number"}
+_PROBLEMS = {
+    "401": "No valid key.",
+    "403": "A key without the scope admin.",
+    "409": "Refused; the message says why.",
+    "429": "Too often.",
+    "503": "Nobody answers, or nothing can be read.",
+    "507": "The disk takes nothing.",
+}
 
 
 def _described(operation: Operation) -> dict[str, Any]:
@@ -98,7 +142,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "operationId": f"{operation.method}{operation.path.replace('/', '_').replace('{', '').replace('}', '')}",
         "responses": {
-            "200": {"description": operation.summary, "content": {"application/json": {"schema": {}}}},
+            "200": {"description": operation.summary, "content": _content(operation.answer)},
             **{code: {"description": text, "content": problem} for code, text in problems.items()},
         },
         "parameters": [_parameter(*one) for one in operation.parameters],
@@ -109,6 +153,12 @@ def _described(operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _content(answer: answers.Schema | None) -> dict[str, Any]:
+    if answer is None:
+        return {"application/vnd.sqlite3": {}}
+    return {"application/json": {"schema": answer}}
+
+
 def _parameter(name: str, where: str, what: str) -> dict[str, Any]:
-    kind = "integer" if name in ("span", "limit") else "string"
+    kind = KINDS.get(name, "string")
     return {"name": name, "in": where, "required": where == "path", "description": what, "schema": {"type": kind}}

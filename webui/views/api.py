@@ -20,12 +20,14 @@ from webui.api.openapi import document
 from webui.changes import key_in
 from webui.security.limits import ASK_THE_API, limiter
 from webui.services import services
+from webui.slo.preview import Rung
 from webui.slo.report import compliance
 from webui.views.audit import as_dict
+from webui.views.health import backup_for
 from webui.views.keys import all_keys
 from webui.views.logs import log_filter
 from webui.views.processes import units as all_units
-from webui.views.slo import target_history
+from webui.views.slo import foretold, target_history
 from webui.views.split import recent_rotations
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -69,6 +71,21 @@ def change_slo() -> ResponseReturnValue:
     if body.mode is not None:
         replies.append(_done(services().changes.set_mode(api_actor(), body.mode, body.reason)))
     return jsonify(sentence=" ".join(reply.sentence for reply in replies))
+
+
+@blueprint.get("/slo/preview")
+def preview_slo() -> ResponseReturnValue:
+    found = foretold()
+    if found["problem"]:
+        abort(409, found["problem"])
+    seen, sentence, is_kept = found["preview"].seen, found["preview"].sentence, found["preview"].is_kept
+    rungs = [_rung(one) for one in found["preview"].rungs]
+    told = {"sentence": sentence, "is_kept": is_kept, "seen": seen and _rung(seen), "rungs": rungs}
+    return jsonify(told | {name: found[name] for name in ("doubt", "decided_at")})
+
+
+def _rung(rung: Rung) -> dict:
+    return {"split": rung.split, "is_kept": not rung.verdict.violation} | rung.predicted._asdict()
 
 
 @blueprint.get("/report")
@@ -138,9 +155,17 @@ def health() -> ResponseReturnValue:
     return jsonify(health_report(services().config.instance))
 
 
+@blueprint.post("/backup")
+def backup() -> ResponseReturnValue:
+    return backup_for(api_actor())
+
+
 @blueprint.get("/audit")
 def audit() -> ResponseReturnValue:
-    return jsonify([as_dict(entry) for entry in services().audit.find(size=_number("limit", 100)).entries])
+    words, action = request.args.get("words", ""), request.args.get("action", "")
+    return jsonify(
+        [as_dict(entry) for entry in services().audit.find(words, action, size=_number("limit", 100)).entries]
+    )
 
 
 def _status() -> dict:

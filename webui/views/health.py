@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, abort, render_template
 from flask.typing import ResponseReturnValue
 
 from appliance.doctor import Level, health_report
-from appliance.store.backup import back_up
-from appliance.store.reading import FILE
+from appliance.store.backup import BackupRefused, back_up
+from appliance.store.reading import FILE, StoreUnreadable
 from appliance.store.set_aside import backups_of
+from webui.accounts.audit import Actor
 from webui.services import services
 from webui.versions import installed
 from webui.views.people import actor
@@ -49,15 +50,28 @@ def findings() -> ResponseReturnValue:
 
 @blueprint.post("/backup")
 def download_backup() -> ResponseReturnValue:
-    """A copy of the appliance's database as it is now; `semi-pd restore` takes it."""
-    state_dir, name = services().config.instance.state_dir, time.strftime("appliance-%Y%m%d-%H%M%S.db")
-    with TemporaryDirectory(dir=services().config.state_dir) as scratch:
-        copy = Path(scratch) / name
-        back_up(state_dir / FILE, copy)
-        content = copy.read_bytes()
-    services().audit.add(actor(), "backup", True, f"Downloaded {name}.")
+    return backup_for(actor())
+
+
+def backup_for(who: Actor) -> Response:
+    """A copy of the appliance's database as it is now; for `semi-pd restore`. Aborts with 503 and the reason."""
+    name = time.strftime("appliance-%Y%m%d-%H%M%S.db")
+    try:
+        content = _copy_of(services().config.instance.state_dir / FILE, services().config.state_dir)
+    except (BackupRefused, StoreUnreadable, OSError) as error:
+        sentence = f"No backup was made: {error}"
+        services().audit.add(who, "backup", False, sentence)
+        abort(503, sentence)
+    services().audit.add(who, "backup", True, f"Downloaded {name}.")
     headers = {"Content-Disposition": f"attachment; filename={name}"}
     return Response(content, mimetype="application/vnd.sqlite3", headers=headers)
+
+
+def _copy_of(database: Path, near: Path) -> bytes:
+    with TemporaryDirectory(dir=near) as scratch:
+        copy = Path(scratch) / FILE
+        back_up(database, copy)
+        return copy.read_bytes()
 
 
 def backups() -> list[Backup]:

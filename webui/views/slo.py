@@ -93,21 +93,30 @@ def mode_form(status: dict | None) -> ModeForm:
 @blueprint.get("/preview")
 def show_preview() -> ResponseReturnValue:
     """A part of the page, renewed as the form is filled in."""
+    return render_template("slo_preview.html", **foretold())
+
+
+def foretold() -> dict[str, Any]:
+    """What the targets that are asked about would mean: a `problem`, or else a `preview` and what to make of it."""
     ttft_ms, tpot_ms = request.args.get("ttft_ms", type=float), request.args.get("tpot_ms", type=float)
-    status = services().controller.status()
     try:
         target = SLOTarget(ttft_ms or 0.0, tpot_ms or 0.0)
     except ValueError as problem:
-        return render_template("slo_preview.html", problem=str(problem))
+        return {"problem": str(problem)}
+    status = services().controller.status()
     slo = status["slo"] if status else {}
     alone = slo.get("alone") or {}
-    problem = target.refusal(alone.get("ttft_ms") or 0.0, alone.get("tpot_ms") or 0.0)
+    if problem := target.refusal(alone.get("ttft_ms") or 0.0, alone.get("tpot_ms") or 0.0):
+        return {"problem": problem}
     decision = _latest_prediction()
     found = preview(target, decision)
-    uncertain = doubt(found, slo.get("confidence"), _in_force(status)["min_confidence"])
-    return render_template(
-        "slo_preview.html", problem=problem, preview=found, doubt=uncertain, decision=decision, mode=slo.get("mode")
-    )
+    return {
+        "problem": "",
+        "preview": found,
+        "doubt": doubt(found, slo.get("confidence"), _in_force(status)["min_confidence"]),
+        "decided_at": decision["decided_at"] if decision else None,
+        "mode": slo.get("mode"),
+    }
 
 
 def _latest_prediction() -> dict[str, Any] | None:
