@@ -16,7 +16,8 @@ class Worker:
     """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence.
 
     `fenced_because`: why nothing that it says counts any more; empty while it does. `share` in percent, `sm_count` and
-    `prepared` as it has said last; `share_ordered` is what it was told to take last.
+    `prepared` as it has said last; `share_ordered` is what it was told to take last, `shares_owed` counts such orders
+    that it has not answered.
     """
 
     peer: bytes
@@ -28,6 +29,7 @@ class Worker:
     borrowed_seconds: float = 0.0
     share: int = field(init=False)
     share_ordered: int = field(init=False)
+    shares_owed: int = 0
     sm_count: int = field(init=False)
     prepared: tuple[int, ...] | None = field(init=False)
     is_draining: bool = False
@@ -74,9 +76,18 @@ class Worker:
         """True if it has the share, or could take it in place."""
         return share == self.share or self.prepared is None or share in self.prepared
 
+    def order_share(self, share: int) -> bool:
+        """Note that it is told to take `share`; False if that is what it was told last."""
+        if share == self.share_ordered:
+            return False
+        self.share_ordered = share
+        self.shares_owed += 1
+        return True
+
     def took(self, share: int, sm_count: int) -> None:
-        """It computes in another part now."""
+        """It computes in another part now: the answer to the oldest order that it owes one to."""
         self.share, self.sm_count = share, sm_count
+        self.shares_owed -= 1
 
 
 class Groups:

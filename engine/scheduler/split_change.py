@@ -41,8 +41,8 @@ def refusal(workers: Sequence[Worker], split: SMAllocation) -> str:
 def next_to_change(workers: Sequence[Worker], split: SMAllocation) -> list[Worker]:
     """Who is to have another share now: first those whose part shrinks, and only then those who grow into it.
 
-    Empty when all have their share of `split`.
+    Empty when all have their share of `split`, and nobody is still to take another.
     """
-    pending = [worker for worker in workers if {worker.share, worker.share_ordered} != {split.share(worker.phase)}]
+    pending = [worker for worker in workers if worker.shares_owed or worker.share != split.share(worker.phase)]
     shrinking = [worker for worker in pending if split.share(worker.phase) < worker.share]
     return shrinking or pending

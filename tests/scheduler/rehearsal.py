@@ -235,9 +235,12 @@ class Rehearsal:
         raise AssertionError("the appliance never comes to rest")
 
     def settle(self) -> None:
-        """Plan, and deliver what was decided."""
+        """Plan, and deliver what was decided. Then nothing is left to decide, until more happens."""
         self.scheduler.plan()
-        for channel, peer, message in self.scheduler.outbox.take():
+        letters = self.scheduler.outbox.take()
+        self.scheduler.plan()
+        assert not self.scheduler.outbox.take(), "something was to be decided, and nobody will plan before more happens"
+        for channel, peer, message in letters:
             match channel:
                 case Channel.WORKER if peer in self.workers:
                     self.workers[peer].orders.append(message)

@@ -40,15 +40,22 @@ def test_whose_part_shrinks_goes_first(now: tuple[int, int], then: tuple[int, in
     while pending := next_to_change(workers, split):
         seen.append(" ".join(worker.phase for worker in pending))
         for worker in pending:
-            worker.share_ordered = split.share(worker.phase)
+            assert worker.order_share(split.share(worker.phase))
             worker.took(split.share(worker.phase), 0)
     assert seen == turns
 
 
 def test_who_was_told_something_else_meanwhile_is_not_done() -> None:
+    """Nor when it was told the right thing since: it takes the one, and then the other."""
     workers = group(50, 50)
-    workers[0].share_ordered = 40
-    assert next_to_change(workers, SMAllocation(50, 50)) == [workers[0]]
+    prefill, split = workers[0], SMAllocation(50, 50)
+    for told in (40, 50):
+        assert prefill.order_share(told)
+        assert next_to_change(workers, split) == [prefill]
+    for taken in (40, 50):
+        assert next_to_change(workers, split) == [prefill]
+        prefill.took(taken, 0)
+    assert next_to_change(workers, split) == []
 
 
 def test_what_one_of_them_has_not_prepared_is_refused_in_a_sentence() -> None:

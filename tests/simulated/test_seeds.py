@@ -25,6 +25,7 @@ def test_fifty_seeds(first: int) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("first", range(SHORT, LONG, 500))
 def test_five_hundred_seeds(first: int) -> None:
     check(range(first, min(first + 500, LONG)))
