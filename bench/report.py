@@ -53,13 +53,13 @@ Percentiles are {POINTS}.
 
 
 _ROTATION = """\
-Rotations by `python -m bench.rotation`, with new processes each time, under load that goes on. Answers that are
-*compared* were known from an undisturbed run, token by token. A *pause* is one of one stream: how much longer than a
-step of that moment its longest silence was, from the new group's being ready to a second after it was live; the *same
-without a rotation* is what is found in the same way where nothing is handed over. The *longest gap* is that of any
-stream from the order until the old group had gone, beside spans of that length without a rotation. Several figures are
-{points}. *Timed* are rotations during which the client itself was not late; of the others only what was counted counts.
-On a CPU times show control, not speed.
+Rotations by `python -m bench.rotation`, with new processes each time or, where it says so, in place, under load that
+goes on. Answers that are *compared* were known from an undisturbed run, token by token. A *pause* is one of one
+stream: how much longer than a step of that moment its longest silence was, from the new group's being ready to a
+second after it was live; the *same without a rotation* is what is found in the same way where nothing is handed over.
+The *longest gap* is that of any stream from the order until the old group had gone, beside spans of that length
+without a rotation. Several figures are {points}. *Timed* are rotations during which the client itself was not late; of
+the others only what was counted counts. On a CPU times show control, not speed.
 """
 
 _SHIFT = """\

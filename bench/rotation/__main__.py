@@ -34,6 +34,9 @@ def rotation(
     rotations: Annotated[int, Option(min=1, help="How many, in all.")] = 50,
     block: Annotated[int, Option(min=1, help="How many between two entries in the results file.")] = 10,
     splits: Annotated[str, Option(help="Rotated to in turn.")] = "50/50,70/30,30/70",
+    in_place: Annotated[
+        bool, Option("--in-place", help="Let the same processes take splits they have prepared.")
+    ] = False,
     calm_seconds: Annotated[float, Option(min=1.0, help="Without rotation at the begin of each block.")] = 20.0,
     rest_seconds: Annotated[float, Option(min=0.0, help="From an old group's end to the next order.")] = 1.0,
     witness_share: Annotated[float, Option(min=0.0, max=1.0, help="Of requests whose answer is known before.")] = 0.5,
@@ -49,7 +52,7 @@ def rotation(
     budget_minutes: BudgetMinutes = None,
     resume: Resume = False,
 ) -> None:
-    """Rotate to each split in turn, with new processes each time, while requests stream."""
+    """Rotate to each split in turn, with new processes each time or with the same, while requests stream."""
     instance, machine = Instance.of_user(), this_machine()
     with explained(), left_as_found(instance) as status:
         asked = RotationConfiguration(
@@ -64,6 +67,7 @@ def rotation(
             calm_seconds=calm_seconds,
             rest_seconds=rest_seconds,
             splits=tuple(str(split) for split in splits_in(splits)),
+            in_place=in_place,
         )
         file, budget = RotationResults(results), Budget(budget_minutes)
         done = file.done(asked, Origin.now(machine, PROGRAM)) if resume else 0

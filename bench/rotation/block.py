@@ -70,7 +70,7 @@ class Block(NamedTuple):
         start = time.monotonic()
         load = self._load()
         client = LoadClient(self.endpoint, start, GRACE_SECONDS)
-        orders = Orders(self.instance, lambda: time.monotonic() - start)
+        orders = Orders(self.instance, lambda: time.monotonic() - start, in_place=self.configuration.in_place)
 
         async def run() -> tuple[Observed, tuple[Span, list[Outcome]]]:
             return await asyncio.gather(client.open_loop(load.plan()), self._drive(load, orders, start))  # type: ignore[arg-type]

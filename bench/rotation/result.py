@@ -14,7 +14,8 @@ RESULTS = Path("bench/results/rotation.jsonl")
 class RotationConfiguration(msgspec.Struct, frozen=True):
     """What sets one measurement apart from another: blocks of the same add up.
 
-    `is_exact`: answers are compared with an undisturbed run. `splits`: those rotated to, in turn.
+    `is_exact`: answers are compared with an undisturbed run. `splits`: those rotated to, in turn. `in_place`: by the
+    same processes, where they have prepared the split.
     """
 
     system: str
@@ -28,6 +29,7 @@ class RotationConfiguration(msgspec.Struct, frozen=True):
     calm_seconds: float
     rest_seconds: float
     splits: tuple[str, ...]
+    in_place: bool = False
 
 
 class Rotated(msgspec.Struct, frozen=True, omit_defaults=True):

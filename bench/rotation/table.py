@@ -78,7 +78,7 @@ def row(summed: Summed) -> tuple[str, ...]:
     scaled = "" if asked.scale == 1.0 else f" × {asked.scale:g}"
     compared = sum(line.compared for line in summed.lines)
     return (
-        f"{asked.serves}: {asked.mix}{scaled} at {asked.rate:g} req/s",
+        f"{asked.serves}: {asked.mix}{scaled} at {asked.rate:g} req/s{', in place' if asked.in_place else ''}",
         str(len(summed.rotations)),
         str(len(summed.rotations) - len(made)),
         str(sum(line.requests for line in summed.lines)),

@@ -17,6 +17,7 @@ from bench.report import report
 from bench.results import BadResults, Origin
 from bench.rotation.__main__ import splits_in
 from bench.rotation.load import EndlessLoad
+from bench.rotation.orders import Outcome, in_place
 from bench.rotation.result import Rotated, RotationConfiguration, RotationLine, RotationResults
 from bench.rotation.table import HEADINGS, row, summaries
 from bench.rotation.timeline import Moments, Span, calm_gaps, calm_pauses, longest_gap, pauses
@@ -170,3 +171,16 @@ def test_splits_are_pairs_of_shares() -> None:
     for bad in ("50", "0/100", "a/b", ""):
         with pytest.raises(ValueError, match="must be pairs of shares"):
             splits_in(bad)
+
+
+def test_a_split_taken_in_place_has_no_old_group_to_wait_for() -> None:
+    split = SMAllocation(60, 40)
+    record = {"way": "in place", "not_in_place": "", "live_seconds": 0.25}
+    assert in_place(split, 10.0, record) == Outcome(split, Moments(10.0, 10.0, 10.25, 10.25), "")
+
+
+def test_a_split_that_was_not_prepared_was_not_taken_in_place() -> None:
+    record = {"way": "with a new group", "not_in_place": "It is not prepared.", "live_seconds": 3.0}
+    outcome = in_place(SMAllocation(60, 40), 10.0, record)
+    assert outcome.moments is None
+    assert outcome.problem == "It was with a new group. It is not prepared."
