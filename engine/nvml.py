@@ -26,9 +26,14 @@ class GpuMemory:
 
     def process_bytes(self, pid: int) -> int | None:
         """What a process has allocated, its context and loaded code with it; not what it maps of other processes."""
+        return self.by_process.get(pid)
+
+    @property
+    def by_process(self) -> dict[int, int | None]:
+        """`process_bytes` of each process that computes there, by its id."""
         with _device(self._gpu) as (nvml, device):
             running = [] if nvml is None else nvml.nvmlDeviceGetComputeRunningProcesses(device)
-        return next((process.usedGpuMemory for process in running if process.pid == pid), None)
+        return {process.pid: process.usedGpuMemory for process in running}
 
 
 @contextmanager

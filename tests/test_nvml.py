@@ -51,9 +51,11 @@ def test_a_gpu_is_named_by_index_or_uuid(nvml: FakeNvml) -> None:
 
 def test_a_process_is_told_what_it_has_if_the_driver_says(nvml: FakeNvml) -> None:
     assert [GpuMemory("1").process_bytes(pid) for pid in (7, 8, 9)] == [50, None, None]
+    assert GpuMemory("1").by_process == {7: 50, 8: None}
 
 
 def test_without_the_library_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert GpuMemory("0").free_bytes is None
     assert GpuMemory("0").process_bytes(7) is None
+    assert GpuMemory("0").by_process == {}

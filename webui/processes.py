@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any, NamedTuple
 
 import psutil
 
+from appliance.control.messages import AskGpuMemory
 from appliance.instance import Instance
 from webui.controller import Controller
 
@@ -26,7 +28,8 @@ MODULES = {
 
 
 class ProcessRow(NamedTuple):
-    """`cpu_percent` of one core since the last look; `bytes` resident, shared pages included."""
+    """`cpu_percent` of one core since the last look; `bytes` resident, shared pages included. `gpu_bytes`: without what
+    it maps of other processes; None where there is no GPU, or it has none of its memory."""
 
     pid: int
     name: str
@@ -37,6 +40,7 @@ class ProcessRow(NamedTuple):
     bytes: int
     threads: int
     slot: str = ""
+    gpu_bytes: int | None = None
 
 
 class ProcessTable:
@@ -51,12 +55,19 @@ class ProcessTable:
     def rows(self) -> list[ProcessRow]:
         """The controller first, then those below it, each kind together."""
         status = self._controller.status()
-        workers = _workers(status)
+        workers, gpu_bytes = _workers(status), self._gpu_bytes(status)
         with self._lock:
             found = self._processes(status)
             self._seen = {process.pid: self._seen.get(process.pid, process) for process in found}
-            rows = [_row(process, workers) for process in self._seen.values()]
+            rows = [_row(process, workers, gpu_bytes.get(process.pid)) for process in self._seen.values()]
         return sorted((row for row in rows if row is not None), key=_place)
+
+    def _gpu_bytes(self, status: dict[str, Any] | None) -> dict[int, int]:
+        """By process id; the controller asks the driver, which the console may not."""
+        if status is None or status["device"] != "cuda":
+            return {}
+        reply = self._controller.ask(AskGpuMemory())
+        return {int(pid): used for pid, used in json.loads(reply.data).items()} if reply.done else {}
 
     def _processes(self, status: dict[str, Any] | None) -> list[psutil.Process]:
         """Those the controller names, and all that they started; under systemd they are nobody's children."""
@@ -81,7 +92,7 @@ def _workers(status: dict[str, Any] | None) -> dict[int, dict[str, Any]]:
     return {worker["pid"]: worker for worker in scheduler["workers"]} if scheduler else {}
 
 
-def _row(process: psutil.Process, workers: dict[int, dict[str, Any]]) -> ProcessRow | None:
+def _row(process: psutil.Process, workers: dict[int, dict[str, Any]], gpu_bytes: int | None) -> ProcessRow | None:
     try:
         with process.oneshot():
             name, role = _who(process, workers)
@@ -95,6 +106,7 @@ def _row(process: psutil.Process, workers: dict[int, dict[str, Any]]) -> Process
                 process.memory_info().rss,
                 process.num_threads(),
                 workers.get(process.pid, {}).get("slot", ""),
+                gpu_bytes,
             )
     except psutil.NoSuchProcess:
         return None

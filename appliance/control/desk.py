@@ -11,6 +11,7 @@ import msgspec
 from appliance.control.messages import (
     AddKey,
     AskDecisions,
+    AskGpuMemory,
     AskRotation,
     AskRotations,
     AskStatus,
@@ -25,6 +26,7 @@ from appliance.control.messages import (
 )
 from appliance.load_watch import LoadWatch
 from appliance.rotation import ProcessRotationManager
+from appliance.rotation.memory import memory_by_process
 from appliance.slo import Mode, SLOAwareResourceManager, SLOTarget
 from appliance.store.desk import change_key
 from appliance.store.store import Store
@@ -79,6 +81,8 @@ class ControlDesk:
                 return self._set_mode(command)
             case AddKey() | RevokeKey():
                 return change_key(self._store, command)
+            case AskGpuMemory():
+                return Reply(True, "", json.dumps(memory_by_process(self._rotation.settings)))
             case AskUnits() | RestartUnit():
                 return answer_about_units(self._units, self._store, command)
             case FreeCachedPages():

@@ -74,6 +74,10 @@ class FreeCachedPages(Message, frozen=True):
     """Free the KV pages that no request holds and that are kept for prompts that begin alike."""
 
 
+class AskGpuMemory(Message, frozen=True):
+    """Bytes of the GPU's memory that each process has, by its id; what the driver does not tell is left out."""
+
+
 class AskUnits(Message, frozen=True):
     """The machine's services as systemd sees them, each an `UnitState`; refused where it started nothing."""
 
@@ -103,6 +107,7 @@ Command = (
     | AddKey
     | RevokeKey
     | FreeCachedPages
+    | AskGpuMemory
     | AskUnits
     | RestartUnit
 )

@@ -45,3 +45,11 @@ def free_bytes_of(settings: ServerArgs) -> Callable[[], int | None]:
         return lambda: psutil.virtual_memory().available
     memory = GpuMemory(visible_gpu(settings.gpu, os.environ))
     return lambda: memory.free_bytes
+
+
+def memory_by_process(settings: ServerArgs) -> dict[int, int]:
+    """Bytes of the GPU's memory, by process id; of no process on the CPU, and of those the driver tells otherwise."""
+    if settings.device == "cpu":
+        return {}
+    found = GpuMemory(visible_gpu(settings.gpu, os.environ)).by_process
+    return {pid: used for pid, used in found.items() if used is not None}
