@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 OURS = ("engine", "appliance", "webui")
 MORE = "more"
 """`extra={MORE: {...}}` adds fields to a line."""
+
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # sd-daemon(3)
 
 _noted: ContextVar[dict[str, Any]] = ContextVar("noted", default={})  # noqa: B039 - nobody changes it, see `note`
 
@@ -37,7 +41,18 @@ class JsonLines(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         line["level"] = record.levelname.lower()
         line["timestamp"] = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return json.dumps(line, default=str)
+        return priority(line["level"]) + json.dumps(line, default=str)
+
+
+def priority(level: str) -> str:
+    """What goes before a line so that `journalctl --priority` knows it; nothing where it does not go to the journal."""
+    return f"<{_PRIORITIES[level]}>" if _goes_to_journal() else ""
+
+
+def _goes_to_journal() -> bool:
+    """As systemd.exec(5) says of this variable, which is inherited also by processes that write elsewhere."""
+    stream = os.fstat(sys.stderr.fileno())
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
 
 
 def log_as_json(process: str, level: str) -> None:

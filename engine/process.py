@@ -7,14 +7,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import structlog
 
 from engine.errors import CANNOT_START, CannotStart
-from engine.json_lines import log_as_json
+from engine.json_lines import log_as_json, priority
 
 _PR_SET_PDEATHSIG = 1
+_JSON = structlog.processors.JSONRenderer()
 
 
 SUPERVISOR_VARIABLE = "SEMI_PD_SUPERVISOR_PID"
@@ -40,12 +42,16 @@ def set_up_logging(name: str, level: str) -> structlog.stdlib.BoundLogger:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _as_line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     return structlog.get_logger(process=name, pid=os.getpid())
+
+
+def _as_line(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    return priority(event["level"]) + str(_JSON(logger, method, event))
 
 
 def run(main: Callable[[], None]) -> None:

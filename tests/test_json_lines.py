@@ -59,3 +59,17 @@ except ZeroDivisionError:
     assert "ZeroDivisionError" in line["exception"]
     read = LogLine.of("controller", json.dumps(line))
     assert (read.level, read.event) == ("error", "a chore failed")
+
+
+@pytest.mark.parametrize("log", ["log.warning('full')", "logging.getLogger('appliance').warning('full')"])
+def test_the_journal_is_told_how_bad_it_is_and_nobody_else(log: str) -> None:
+    reading, writing = os.pipe()
+    stream = os.fstat(writing)
+    environment = {**os.environ, "JOURNAL_STREAM": f"{stream.st_dev}:{stream.st_ino}"}
+    to_journal = f"{SET_UP}{log}"
+    subprocess.run([sys.executable, "-c", to_journal], env=environment, stderr=writing, check=True)
+    elsewhere = subprocess.run([sys.executable, "-c", to_journal], env=environment, capture_output=True, check=True)
+    os.close(writing)
+    with open(reading, "rb") as journal:
+        assert journal.read().startswith(b'<4>{"')
+    assert elsewhere.stderr.startswith(b'{"')
