@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ from bench.faults.block import Block, learn
 from bench.faults.box import Box
 from bench.faults.result import RESULTS, FaultConfiguration, FaultResults
 from bench.faults.table import as_rich, summaries
-from bench.faults.victim import Draw, Victim
+from bench.faults.victim import USUAL, Draw, Victim
 from bench.machine import this_machine
 from bench.results import Origin
 
@@ -32,7 +34,7 @@ Streams = Annotated[int, Option(min=0, help="Users that read their answers as th
 Whole = Annotated[int, Option(min=0, help="Users that wait for whole answers.")]
 Hasty = Annotated[float, Option(min=0.0, max=1.0, help="Part of the faults after which spares are not waited for.")]
 GatewayWorkers = Annotated[int, Option(min=1, max=16, help="Of the appliance that is started.")]
-Victims = Annotated[list[Victim] | None, Option("--victim", help="May be given several times; all if absent.")]
+Victims = Annotated[list[Victim] | None, Option("--victim", help="One or more; all but the resident if absent.")]
 IsRunning = Annotated[bool, Option("--running", help="Take this user's running appliance, and leave it running.")]
 Serve = Annotated[str, Option(help="More options of semi-pd serve for the appliance that is started.")]
 ResultsFile = Annotated[Path, Option("--results", help="JSON lines, appended to.")]
@@ -100,7 +102,7 @@ def _configuration(
         streams=streams,
         whole=whole,
         gateway_workers=gateway_workers,
-        victims=tuple(map(str, victims or Victim)),
+        victims=tuple(map(str, victims or USUAL)),
         hold_seconds=hold_seconds,
         hasty=hasty,
     )
@@ -121,6 +123,7 @@ def _campaign(
     box, machine, console = Box(None if running else own), this_machine(), Console()
     file, budget = FaultResults(results), Budget(budget_minutes)
     draw = Draw([Victim(victim) for victim in asked.victims], asked.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
     with explained():
         try:
             box.start()

@@ -69,9 +69,10 @@ def _seconds(asked: Asked) -> float:
 def silences(asked: Sequence[Asked], at: float, until: float) -> list[float]:
     """For each stream that waited for a token at `at` and got one: its longest silence from then on, in seconds.
 
-    What was on its way already comes at once, so that the first token alone would say little. What comes after `until`
-    is not looked at.
+    What was on its way already comes at once, so that the first token alone would say little. Of what comes after
+    `until` only a silence that began before is looked at.
     """
     streams = [one for one in asked if one.is_streamed and one.waits_at(at) and not one.is_own]
-    after = ([event for event in one.record.events if at < event <= until] for one in streams)
-    return [max(later - sooner for sooner, later in pairwise([at, *events])) for events in after if events]
+    after = ([at, *(event for event in one.record.events if event > at)] for one in streams)
+    gaps = ([later - sooner for sooner, later in pairwise(events) if sooner <= until] for events in after)
+    return [max(each) for each in gaps if each]

@@ -23,32 +23,53 @@ class Victim(StrEnum):
     SCHEDULER = "scheduler"
     GATEWAY_WORKER = "gateway-worker"
     CONSOLE = "console"
+    RESIDENT = "resident"
 
 
-RESTARTS_ARE_COUNTED = (Victim.SCHEDULER, Victim.LEADER)
+USUAL = tuple(victim for victim in Victim if victim is not Victim.RESIDENT)
+"""Those whose end no accepted request may notice. After the resident's they may end with an error that says when to come
+again, where the cold start takes longer than the setting `engine_patience_seconds`."""
+
+COUNTED_AS = {
+    Victim.SCHEDULER: Victim.SCHEDULER,
+    Victim.RESIDENT: Victim.SCHEDULER,  # whose end comes with it
+    Victim.LEADER: Victim.LEADER,
+}
 """Of these the appliance bears so many a minute and no more, which is a bound and no fault."""
 
 
-class Draw:
-    """The same seed gives the same victims, but where one of `RESTARTS_ARE_COUNTED` has had its share of a minute."""
+LOOK_SECONDS = 0.5
 
-    def __init__(self, victims: Sequence[Victim], seed: int, clock: Callable[[], float] = time.monotonic):
+
+class Draw:
+    """The same seed gives the same victims, but where one of `COUNTED_AS` has had its share of a minute."""
+
+    def __init__(
+        self,
+        victims: Sequence[Victim],
+        seed: int,
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], None] = time.sleep,
+    ):
         self._victims = victims
         self._seed = seed
         self._clock = clock
+        self._rest = rest
         self._struck: dict[Victim, list[float]] = {}
 
     def next(self, number: int) -> tuple[Victim, Random]:
-        """The victim of fault `number`, and what else is drawn for it."""
+        """The victim of fault `number`, and what else is drawn for it; waits where all have had their share."""
         random = Random(f"{self._seed}/{number}")
-        victim = random.choice([victim for victim in self._victims if not self._is_spared(victim)])
-        self._struck.setdefault(victim, []).append(self._clock())
+        while not (allowed := [victim for victim in self._victims if not self._is_spared(victim)]):
+            self._rest(LOOK_SECONDS)
+        victim = random.choice(allowed)
+        self._struck.setdefault(COUNTED_AS.get(victim, victim), []).append(self._clock())
         return victim, random
 
     def _is_spared(self, victim: Victim) -> bool:
         since = self._clock() - LOSS_WINDOW_SECONDS
-        recent = [at for at in self._struck.get(victim, ()) if at > since]
-        return victim in RESTARTS_ARE_COUNTED and len(recent) >= MAX_LOSSES
+        recent = [at for at in self._struck.get(COUNTED_AS.get(victim, victim), ()) if at > since]
+        return victim in COUNTED_AS and len(recent) >= MAX_LOSSES
 
 
 def candidates(victim: Victim, status: dict[str, Any]) -> list[int]:
@@ -63,7 +84,7 @@ def candidates(victim: Victim, status: dict[str, Any]) -> list[int]:
             return [pid for name, pid in processes.items() if name.startswith("leader-")]
         case Victim.GATEWAY_WORKER:
             return [child.pid for child in psutil.Process(processes["gateway"]).children()]
-        case Victim.SCHEDULER | Victim.CONSOLE:
+        case Victim.SCHEDULER | Victim.CONSOLE | Victim.RESIDENT:
             return [processes[victim]]
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.system.appliance import Appliance, running_appliance
 from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 def test_after_a_cold_start_every_accepted_request_has_the_undisturbed_answer(tmp_path: Path) -> None:
