@@ -13,7 +13,7 @@ import pytest
 from engine.config import ServerArgs
 from tests.webui.stand import ORIGIN, Browser, Stand
 from webui.playground import Playground
-from webui.views.playground import chat_body
+from webui.views.playground import chat_body, endpoint_for
 
 
 class Endpoint(BaseHTTPRequestHandler):
@@ -119,3 +119,18 @@ def test_a_key_that_cannot_be_kept_is_not_left_behind(stand: Stand, owner: Brows
     assert [action for _, action, _ in stand.audit[:2]] == ["key.revoke", "key.add"]
     (stand.instance.console_dir / "playground-key.new").rmdir()
     assert ask(owner) == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "console", "endpoint"),
+    [
+        ("127.0.0.1", "box:8080", "http://127.0.0.1:8000/v1"),
+        ("::1", "box:8080", "http://[::1]:8000/v1"),
+        ("0.0.0.0", "box.example.org:8080", "http://box.example.org:8000/v1"),
+        ("::", "[2001:db8::7]:8080", "http://[2001:db8::7]:8000/v1"),
+        ("0.0.0.0", "box.example.org", "http://box.example.org:8000/v1"),
+    ],
+)
+def test_the_code_to_copy_names_an_address_that_one_can_ask(host: str, console: str, endpoint: str) -> None:
+    settings = ServerArgs(device="cpu", host=host, insecure_bind=True)
+    assert endpoint_for(settings, console) == endpoint

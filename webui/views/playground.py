@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
+from engine.config import ServerArgs
 from webui.playground import Playground
 from webui.playground_key import NoKey
 from webui.security.limits import CHAT, limiter
@@ -16,15 +18,25 @@ from webui.views.people import actor
 blueprint = Blueprint("playground", __name__, url_prefix="/playground")
 
 MOST_MESSAGES = 200
+EVERYWHERE = ("0.0.0.0", "::")
 NUMBERS = {"temperature": float, "top_p": float, "max_tokens": int, "seed": int}
 
 
 @blueprint.get("/")
 def page() -> ResponseReturnValue:
-    settings = services().config.settings
+    return render_template("playground.html", endpoint=endpoint_for(services().config.settings, request.host))
+
+
+def endpoint_for(settings: ServerArgs, console: str) -> str:
+    """Where a program finds the endpoint; one that listens everywhere does so under the console's name, `console`."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    endpoint = f"{settings.url_scheme}://{host}:{settings.port}/v1"
-    return render_template("playground.html", endpoint=endpoint)
+    if settings.host in EVERYWHERE:
+        host = urlsplit(f"//{console}").netloc.rpartition(":")[0] if _has_port(console) else console
+    return f"{settings.url_scheme}://{host}:{settings.port}/v1"
+
+
+def _has_port(console: str) -> bool:
+    return urlsplit(f"//{console}").port is not None
 
 
 @blueprint.post("/chat")

@@ -80,8 +80,10 @@ async function ask(question) {
     }
   } catch (error) {
     if (error.name === "AbortError") shown.figures.append(badge("stopped", "is-warn"));
-    else shown.text.textContent = text || error.message;
-    if (error.name !== "AbortError") shown.figures.append(badge("failed", "is-bad"));
+    else {
+      shown.text.textContent = text || error.message;
+      shown.figures.append(badge("failed", "is-bad"), text ? error.message : "");
+    }
   }
   if (text) messages.push({ role: "assistant", content: text });
   else messages.pop();
