@@ -105,10 +105,13 @@ def test_there_and_back_no_request_is_lost(machine: Lab) -> None:
     assert in_force(machine) == "0.2.0"
     assert releases_of_processes(machine) == {"0.2.0"}
     assert machine.main_pid("semi-pd-resident.service") == resident
+    assert not machine.is_active("semi-pd-gateway-next.service")
     assert "reason" in (rotations := machine.run("semi-pd", "rotations", "--json")) and "upgrade" in rotations
 
+    machine.run("systemctl", "start", "semi-pd-gateway-next.service")  # as a run that was killed would leave it
     with load(machine):
         machine.install("--rollback", version="0.2.0")
+    assert not machine.is_active("semi-pd-gateway-next.service")
     assert in_force(machine) == "0.1.0"
     assert releases_of_processes(machine) == {"0.1.0"}
 

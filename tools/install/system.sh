@@ -202,7 +202,8 @@ uninstall() {
     begin_changes
     change 'stop the services' stop_services
     change 'remove units, command and polkit rule' remove_system_files
-    change "remove all releases under $PREFIX" rm -rf "$PREFIX/releases" "$PREFIX/current" "$PREFIX/former"
+    change "remove all releases under $PREFIX" rm -rf "$PREFIX/releases" "$PREFIX/current" "$PREFIX/former" \
+        "$UNFINISHED"
     [[ $PURGE == no ]] || change 'remove settings, data and the user semi-pd' purge
     [[ $DRY_RUN == yes ]] || rmdir --ignore-fail-on-non-empty "$PREFIX"
     [[ $PURGE == yes ]] || say "settings in $ETC and data in $STATE are kept; --purge removes them"

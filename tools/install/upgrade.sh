@@ -139,13 +139,18 @@ console_takes_over() {
     is_of semi-pd-console "$1" || change 'restart the console' systemctl restart semi-pd-console
 }
 
-# Both have the socket: no connection waits while the old generation drains.
+# A run that was killed may have left the second generation there, of whichever release: it goes in any case.
 gateway_takes_over() {
-    is_of semi-pd-gateway "$1" && return
+    is_of semi-pd-gateway "$1" || replace_gateway || return
+    ! systemctl --quiet is-active "$UNDERSTUDY" ||
+        change 'end the second generation, whose streams end first' quietly systemctl stop "$UNDERSTUDY"
+}
+
+# Both have the socket: no connection waits while the old generation drains.
+replace_gateway() {
     change 'start a second generation of the gateway at the same port' systemctl start "$UNDERSTUDY" ||
         { show_journal "$UNDERSTUDY" && return 1; }
-    change 'replace the first, whose streams end first' systemctl restart semi-pd-gateway &&
-        change 'end the second, whose streams end first' quietly systemctl stop "$UNDERSTUDY"
+    change 'replace the first, whose streams end first' systemctl restart semi-pd-gateway
 }
 
 # An older release cannot read a database that a newer one has changed: then it is that of before the upgrade.
