@@ -278,6 +278,8 @@ def report(
     out: Annotated[Path, Option(help="The page to write.")] = Path("bench/README.md"),
 ) -> None:
     """Make a page of all results."""
+    from bench.faults.result import RESULTS as FAULTS  # noqa: PLC0415
+    from bench.faults.result import FaultResults  # noqa: PLC0415
     from bench.report import report as page  # noqa: PLC0415
     from bench.rotation.result import RESULTS as ROTATIONS  # noqa: PLC0415
     from bench.rotation.result import RotationResults  # noqa: PLC0415
@@ -287,7 +289,8 @@ def report(
     with explained():
         rotations = RotationResults(results.parent / ROTATIONS.name)
         shifts = ShiftResults(results.parent / SHIFTS.name)
-        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines))
+        faults = FaultResults(results.parent / FAULTS.name)
+        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines, faults.lines))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from bench.faults import table as fault_table
+from bench.faults.result import FaultLine
 from bench.machine import Machine
 from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
 from bench.rotation import table as rotation_table
@@ -16,7 +18,7 @@ from bench.summary import LAG_LIMIT_MS
 from bench.table import HEADINGS, POINTS, digits, row
 
 T = TypeVar("T", RunLine, SearchLine, MicroLine)
-M = TypeVar("M", RotationLine, ShiftLine)
+M = TypeVar("M", RotationLine, ShiftLine, FaultLine)
 
 _INTRODUCTION = f"""\
 <!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
@@ -34,6 +36,7 @@ _INTRODUCTION = f"""\
 | `semi-pd bench shape DIR` | makes a model directory for `--load-format dummy` |
 | `python -m bench.rotation --mix azure-conv --rate 12` | what streams notice while the appliance is rotated |
 | `python -m bench.shift` | load that shifts: the policy beside static splits |
+| `python -m bench.faults kill` and `stop` | what becomes of requests when processes are killed or stopped |
 | `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
 | `semi-pd bench report` | makes this page |
 
@@ -68,7 +71,23 @@ split: the part of all requests that kept both targets. On a CPU this shows cont
 """
 
 
-def report(lines: Sequence[Line], rotations: Sequence[RotationLine] = (), shifts: Sequence[ShiftLine] = ()) -> str:
+_FAULTS = """\
+Processes killed (`kill -9`), or stopped and let go on, by `python -m bench.faults`: one after the other, each drawn by
+seed and struck once the last had been replaced, but not always once spares were ready again. Meanwhile users ask for
+greedy answers without a pause, some streamed and some not, and the client keeps every token: an answer is as it should
+be if it is that of an undisturbed run, token by token. Whoever was cut off counts as accepted. *Waiting* are the
+requests that were under way when a process was struck; a *silence* is the longest of a stream that was, from then on.
+*Spares ready again* is told of those faults after which that was waited for. Several figures are {points}. On a CPU
+that others load too, times show that it ends, not how fast it could.
+"""
+
+
+def report(
+    lines: Sequence[Line],
+    rotations: Sequence[RotationLine] = (),
+    shifts: Sequence[ShiftLine] = (),
+    faults: Sequence[FaultLine] = (),
+) -> str:
     """The whole page, in Markdown."""
     runs = [line for line in lines if isinstance(line, RunLine)]
     shown = [run for run in runs if run.summary.counts and run.configuration.goal is None]
@@ -80,7 +99,8 @@ def report(lines: Sequence[Line], rotations: Sequence[RotationLine] = (), shifts
     parts += _sections("Steps beside their floors", steps, _micro_table)
     parts += _rotation_sections(rotations)
     parts += _shift_sections(shifts)
-    if not (shown or searches or steps or rotations or shifts):
+    parts += _fault_sections(faults)
+    if not (shown or searches or steps or rotations or shifts or faults):
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
     if late:
@@ -117,6 +137,16 @@ def _shift_sections(lines: Sequence[ShiftLine]) -> Iterable[str]:
         for group in shift_table.compared(measured):
             yield markdown_table(shift_table.headings(group.configuration), map(shift_table.row, group.lines))
             yield f"{shift_table.verdict(group)}\n"
+        yield _commands([line.origin for line in measured])
+
+
+def _fault_sections(lines: Sequence[FaultLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Faults under load\n\n{_FAULTS.format(points=fault_table.POINTS)}"
+        yield f"### {describe(machine)}\n"
+        for summed in fault_table.summaries(measured):
+            yield f"**{summed.heading}.** {summed.sentence}\n"
+            yield markdown_table(fault_table.HEADINGS, fault_table.rows(summed))
         yield _commands([line.origin for line in measured])
 
 

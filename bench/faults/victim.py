@@ -27,8 +27,8 @@ class Victim(StrEnum):
 
 
 USUAL = tuple(victim for victim in Victim if victim is not Victim.RESIDENT)
-"""Those whose end no accepted request may notice. After the resident's they may end with an error that says when to come
-again, where the cold start takes longer than the setting `engine_patience_seconds`."""
+"""Those whose end no accepted request may notice. After the resident's they may end with an error that says when to
+come again, where the cold start takes longer than the setting `engine_patience_seconds`."""
 
 COUNTED_AS = {
     Victim.SCHEDULER: Victim.SCHEDULER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -47,9 +48,12 @@ def test_who_cannot_wait_for_the_cold_start_is_told_when_to_come_again(
 
         streamed, whole = asyncio.run(disturb())
         assert (whole.status_code, whole.headers["retry-after"]) == (503, "2")
-        *_, error, end = [line for line in streamed.split("\n\n") if line]
-        assert "The engine went away before the answer was complete." in error
-        assert end.startswith("data: ")
+        last = [line for line in streamed.split("\n\n") if line][-1]
+        error = json.loads(last.removeprefix("data: "))["error"]
+        assert (error["code"], error["message"]) == (
+            "overloaded",
+            "The engine went away before the answer was complete.",
+        )
         asyncio.run(until(lambda: appliance.client.get("/health").status_code == 200, "served again"))
         assert appliance.post("/v1/completions", prompt="import os", max_tokens=4)["choices"]
 
