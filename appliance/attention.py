@@ -8,8 +8,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import zmq
@@ -46,6 +48,25 @@ class Attention:
         """No longer watch it; nothing happens if nobody did."""
         if self._handlers.pop(source, None):
             self._poller.unregister(source)
+
+    def when_ended(self, pids: Iterable[int], act: Callable[[], None]) -> None:
+        """Call `act` once none of these processes is there any more, which may be now."""
+        left: set[int] = set()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                left.add(os.pidfd_open(pid))
+
+        def ended(pidfd: int) -> None:
+            self.forget(pidfd)
+            os.close(pidfd)
+            left.remove(pidfd)
+            if not left:
+                act()
+
+        for pidfd in left:
+            self.watch(pidfd, partial(ended, pidfd))
+        if not left:
+            act()
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         """Call `act` once, in `seconds`."""

@@ -279,15 +279,17 @@ class ProcessRotationManager:
         self._follow_startup(lambda: None, endpoint=False)
 
     def _leader_came_or_went(self, slot: str, is_there: bool) -> None:
-        """Whoever started the leader starts it again; its groups ended with it."""
+        """Whoever started the leader starts it again; its groups end with it, and are gone when their processes are."""
         if is_there:
             if self._rotations.state.active and self._rotations.state.free_slot == slot:
                 self._links.do(KeepSpares(slot))
             return
         for group in [group for group in self._rotations.state.groups if group.slot == slot]:
             problem = f"The leader of slot {slot} has ended."
+            gone = partial(self._happen, Gone(group.epoch, problem))
+            workers = self._links.pids.get(group.epoch, ())
             self._happen(Lost(group.epoch, problem))  # the other slot takes over before this one is free again
-            self._happen(Gone(group.epoch, problem))
+            self._attention.when_ended(workers, gone)
 
     def _weights_are_loaded(self) -> None:
         self._processes.start_scheduler()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from appliance.rotation.events import (
@@ -30,6 +31,7 @@ from tests.simulated.controller_lines import SimulatedLinks
 from tests.simulated.invariants import demand
 from tests.simulated.process import Process
 from tests.simulated.scheduler_process import SchedulerProcess
+from tests.simulated.simulated_worker import SimulatedWorker
 from tests.simulated.world import World
 
 READY_SECONDS = 20.0
@@ -107,6 +109,9 @@ class SimulatedController(Process):
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start_scheduler(self) -> None:
+        workers = [one for one in self.world.processes.values() if isinstance(one, SimulatedWorker) and one.is_alive]
+        writers = [worker.name for worker in workers if worker.has_had_orders]
+        demand(not writers, f"a scheduler begins while {' and '.join(writers)} may write")
         scheduler = self.world.scheduler = SchedulerProcess(self.world)
         scheduler.when_ended(self._scheduler_ended)
         self.world.scheduler_may_be_met()
@@ -129,9 +134,18 @@ class SimulatedController(Process):
 
     def _leader_ended(self, slot: str) -> None:
         self.after(RESTART_SECONDS, partial(self._start_leader, slot))
+        workers = dict(self.links.leader(slot).groups)
         for group in [group for group in self.state.groups if group.slot == slot]:
             self._happen(Lost(group.epoch, "Its leader has ended."))
-            self._happen(Gone(group.epoch, "Its leader has ended."))
+            gone = partial(self._happen, Gone(group.epoch, "Its leader has ended."))
+            self._when_ended(list(workers.get(group.epoch, ())), gone)
+
+    def _when_ended(self, left: list[SimulatedWorker], act: Callable[[], None]) -> None:
+        """As `Attention.when_ended`."""
+        if not left:
+            act()
+        else:
+            left[0].when_ended(lambda: self._when_ended(left[1:], act))
 
     def _start_leader(self, slot: str) -> None:
         self.links.line_to(slot).start_leader()

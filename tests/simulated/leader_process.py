@@ -15,6 +15,8 @@ from tests.simulated.world import World
 
 IMPORT_SECONDS = 3.0
 WARM_UP_SECONDS = 0.4
+LONGEST_END_SECONDS = 1.0
+"""Of a worker that is killed: a device that is busy may hold it up."""
 
 
 class SimulatedLeader(Process):
@@ -39,15 +41,13 @@ class SimulatedLeader(Process):
                 self.kill_group(epoch)
 
     def kill_group(self, epoch: int) -> None:
-        for worker in list(self.groups.get(epoch, ())):
-            worker.end()
+        for worker in self.groups.get(epoch, ()):
+            worker.kill(self.world.chance.uniform(0.0, LONGEST_END_SECONDS))
 
     def has_ended(self) -> None:
-        """Its workers end with it."""
-        groups, self.groups = self.groups, {}
-        for workers in groups.values():
-            for worker in workers:
-                worker.end()
+        """Its workers are killed with it."""
+        for epoch in self.groups:
+            self.kill_group(epoch)
 
     def _form(self, order: FormGroup) -> None:
         self.world.invariants.formed(self.slot, order.epoch)

@@ -17,6 +17,7 @@ class Process:
         self.pid = world.register(self)
         self.is_alive = True
         self.is_stopped = False
+        self.is_killed = False
         self._held: list[Callable[[], None]] = []
         self._mourners: list[Callable[[], None]] = []
 
@@ -34,8 +35,16 @@ class Process:
         """SIGSTOP."""
         self.is_stopped = self.is_alive
 
+    def kill(self, seconds: float) -> None:
+        """SIGKILL by somebody who does not wait for the end: it does nothing more, but may take its time to be gone."""
+        self.stop()
+        self.is_killed = self.is_alive
+        self.world.clock.after(seconds, self.end)
+
     def go_on(self) -> None:
         """SIGCONT."""
+        if self.is_killed:
+            return
         held, self._held = self._held, []
         self.is_stopped = False
         for act in held:

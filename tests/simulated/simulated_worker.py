@@ -48,13 +48,14 @@ class Step(NamedTuple):
 
 
 class SimulatedWorker(Process):
-    """`code` is 0 only after it drained."""
+    """`code` is 0 only after it drained. Once it has had orders it may write to pages, until it has ended."""
 
     def __init__(self, world: World, epoch: int, slot: str, phases: tuple[Phase, ...], split: SMAllocation):
         super().__init__(world, f"{'+'.join(phases)}-{slot}-{epoch}")
         self.epoch, self.slot, self.phases, self.split = epoch, slot, phases, split
         self.code = 1
         self.is_poisoned = False
+        self.has_had_orders = False
         self.steps: deque[Step] = deque()
         self._prefiller, self._decoder = Prefiller(), Decoder(epoch, world.scenario.page_size)
         self._prefill_orders: deque[PrefillOrder] = deque()
@@ -86,6 +87,7 @@ class SimulatedWorker(Process):
             self._client.send(data)
 
     def _received(self, data: bytes) -> None:
+        self.has_had_orders = True
         self._orders.append(TO_WORKER.decode(data))
         self._wake()
 
