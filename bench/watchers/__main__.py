@@ -59,7 +59,7 @@ def watchers(
         session = Session.begin(console_url, name, os.environ.get(PASSWORD_VARIABLE, ""))
         task = Task(session, browsers, "" if bare else chromium())
         load = Load(find_endpoint(url, key_for(instance, url)), streams, repeats, tokens, vocabulary)
-        done = list(measured(load, task, console_pids(instance), rounds))
+        done = list(measured(load, task, told_and_telling(instance), rounds))
     if as_json:
         machine = {"name": this_machine().name, "cpus": os.cpu_count()}
         found = {"browsers": browsers, "bare": bare, "rounds": [one._asdict() for one in done]}
@@ -90,7 +90,7 @@ class Load:
         return Planned(Record(*arrival), request)
 
 
-def measured(load: Load, task: Task, console: list[int], rounds: int) -> Iterator[Round]:
+def measured(load: Load, task: Task, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
     """In turn without and with watchers, after one round that does not count."""
     load.run()
     for _ in range(rounds):
@@ -98,7 +98,7 @@ def measured(load: Load, task: Task, console: list[int], rounds: int) -> Iterato
         yield one_round(load, console, task)
 
 
-def one_round(load: Load, console: list[int], task: Task | None) -> Round:
+def one_round(load: Load, console: list[psutil.Process], task: Task | None) -> Round:
     with Audience(task) if task else nullcontext() as audience:
         began, console_before = time.monotonic(), cpu_seconds(console)
         watchers_before = audience.cpu_seconds() if audience else 0.0
@@ -118,11 +118,11 @@ def chromium() -> str:
     return found
 
 
-def console_pids(instance: Instance) -> list[int]:
-    """Of the running appliance's console, the process that all its others are below."""
+def told_and_telling(instance: Instance) -> list[psutil.Process]:
+    """The processes that watchers give work to: the console's and the controller, which it asks once a second."""
     running = instance.running()
-    below = family(running.pid)[1:] if running else []
-    return [process.pid for process in below if _is_console(process)][:1]
+    controller, *below = family(running.pid) if running else [psutil.Process()]
+    return [controller, *(process for process in below if _is_console(process))]
 
 
 def _is_console(process: psutil.Process) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Self
 
 import msgspec
@@ -38,11 +39,11 @@ class Audience:
         if said != READY:
             self._process.kill()
             self._process.communicate()
-            raise NobodyWatches(f"{task.browsers} browsers did not come to watch within {READY_SECONDS:g} s.")
+            raise NobodyWatches(f"{task.browsers} browsers did not all come to watch, or not in {READY_SECONDS:g} s.")
 
     def cpu_seconds(self) -> float:
         """What the browsers have computed so far, all their processes together."""
-        return cpu_seconds([self._process.pid])
+        return cpu_seconds(family(self._process.pid))
 
     def leave(self) -> list[int]:
         """Looks that each has seen."""
@@ -61,10 +62,10 @@ class Audience:
         self._process.communicate()
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """Of these processes and all below them; those that have ended meanwhile count for nothing."""
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """That these have computed so far; one that has ended counts for nothing."""
     total = 0.0
-    for process in [one for pid in pids for one in family(pid)]:
+    for process in processes:
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -74,6 +75,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
     try:
         first = psutil.Process(pid)
         return [first, *first.children(recursive=True)]

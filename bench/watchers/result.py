@@ -17,7 +17,8 @@ class TooFewAnswers(SemiPDError):
 
 
 class Round(NamedTuple):
-    """Seconds. `tpots`: of each answer. `console_cpu` and `watchers_cpu`: cores that they kept busy meanwhile.
+    """Seconds. `tpots`: of each answer. `console_cpu`: cores that console and controller kept busy meanwhile,
+    `watchers_cpu`: the watchers.
 
     `looks` that all watchers have seen, none where nobody watched.
     """
@@ -68,7 +69,14 @@ def compared(rounds: Sequence[Round]) -> Comparison:
 
 
 def as_table(rounds: Sequence[Round], watchers: str) -> Table:
-    table = Table("", "answers", "TPOT p50 of each round, ms", "longest gap, ms", "console, cores", "watchers, cores")
+    table = Table(
+        "",
+        "answers",
+        "TPOT p50 of each round, ms",
+        "longest gap, ms",
+        "console and controller, cores",
+        "watchers, cores",
+    )
     for name, is_watched in (("nobody", False), (watchers, True)):
         these = [one for one in rounds if one.is_watched == is_watched]
         table.add_row(

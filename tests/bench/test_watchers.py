@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from itertools import accumulate
@@ -82,6 +83,15 @@ def test_streams_that_nobody_draws_see_looks_until_they_leave(console: str) -> N
         assert audience.cpu_seconds() > 0
         looks = audience.leave()
     assert len(looks) == 3 and min(looks) >= SETTLED_LOOKS
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium: apt-get install chromium")
+def test_pages_of_chromium_see_looks_too(console: str) -> None:
+    session = Session.begin(console, OWNER, PASSWORD)
+    with Audience(Task(session, 2, shutil.which("chromium") or "")) as audience:
+        looks = audience.leave()
+    assert len(looks) == 2 and min(looks) >= SETTLED_LOOKS
 
 
 def test_who_is_not_let_in_watches_nothing(console: str) -> None:
