@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from engine.errors import RequestError
 from engine.gateway.engine_client import EngineClient
 from engine.request import Request, SamplingParams
 from engine.scheduler.load_table import LoadSnapshot
+
+log = logging.getLogger("uvicorn.error")  # the server's own log: one place to look
 
 KNOWN_TOKEN = 1
 """What a probe is answered with, whatever the model: its logit is raised above all others."""
@@ -39,7 +42,10 @@ class PathWatch:
         """Look for ever."""
         while True:
             await asyncio.sleep(self._probe_seconds / LOOKS_A_PROBE)
+            before = self.problem
             await self.look()
+            if bool(before) != bool(self.problem):
+                log.warning("%s", self.problem or "Tokens come through again.")
 
     async def look(self) -> None:
         """Ask for tokens where nothing has moved for long, or where the last who asked got none."""

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from tests.system.appliance import Appliance, running_appliance
-from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked, until
+from tests.system.crowd import until
+from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
