@@ -10,15 +10,16 @@ from collections.abc import Iterable
 
 from appliance.supervisor.systemd import Units, UnitState
 from engine.config import SLOTS
+from engine.errors import CANNOT_START
 from engine.process import run
-
-SPENT = "start-limit-hit"
-"""What systemd gives as the result of a service that was started too often. One that cannot start has another."""
 
 
 def is_start_over_needed(states: Iterable[UnitState]) -> bool:
-    """Without resident or scheduler nobody serves, and with one slot's leader somebody does, whom it would end."""
-    spent = {state.name for state in states if state.active == "failed" and state.result == SPENT}
+    """Without resident or scheduler nobody serves, and with one slot's leader somebody does, whom it would end.
+
+    A service has failed for good when it was started too often, or has said that it cannot start and would say it again.
+    """
+    spent = {state.name for state in states if state.active == "failed" and state.exit_code != CANNOT_START}
     leaders = {f"semi-pd-group@{slot}.service" for slot in SLOTS}
     return not spent.isdisjoint({"semi-pd-resident.service", "semi-pd-scheduler.service"}) or leaders <= spent
 

@@ -6,6 +6,7 @@ polkit allows the user semi-pd these verbs for these units: see systemd/semi-pd.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +29,8 @@ T = TypeVar("T")
 class UnitState(NamedTuple):
     """`active` is systemd's word, `status` what the process says of itself. Times are seconds since the epoch, or 0.
 
-    `cpu_seconds` and `memory_bytes` are None where the machine does not count them.
+    `cpu_seconds` and `memory_bytes` are None where the machine does not count them. `exit_code` is that of the main
+    process that ended last, None where a signal ended it, or nothing yet.
     """
 
     name: str
@@ -41,6 +43,7 @@ class UnitState(NamedTuple):
     watchdog_fed_at: float
     cpu_seconds: float | None
     memory_bytes: int | None
+    exit_code: int | None
 
 
 class Units:
@@ -107,6 +110,7 @@ def unit_state(name: str, properties: dict[str, Any]) -> UnitState:
         watchdog_fed_at=properties["WatchdogTimestamp"] / 1e6,
         cpu_seconds=None if cpu is None else cpu / 1e9,
         memory_bytes=counted["MemoryCurrent"],
+        exit_code=properties["ExecMainStatus"] if properties["ExecMainCode"] == os.CLD_EXITED else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from appliance.control.messages import AskUnits, RestartUnit
@@ -18,6 +20,8 @@ PROPERTIES = {
     "WatchdogTimestamp": 0,
     "CPUUsageNSec": 2_500_000_000,
     "MemoryCurrent": 2**64 - 1,
+    "ExecMainCode": os.CLD_EXITED,
+    "ExecMainStatus": 78,
 }
 
 
@@ -27,6 +31,11 @@ def test_a_service_in_plain_numbers() -> None:
     assert (state.since, state.watchdog_fed_at) == (1_700_000_000.5, 0.0)
     assert state.cpu_seconds == 2.5
     assert state.memory_bytes is None, "this machine does not count it"
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(os.CLD_EXITED, 78), (os.CLD_KILLED, None), (0, None)])
+def test_a_signals_number_is_no_exit_code(code: int, exit_code: int | None) -> None:
+    assert unit_state("semi-pd-scheduler.service", PROPERTIES | {"ExecMainCode": code}).exit_code == exit_code
 
 
 @pytest.mark.parametrize("command", [AskUnits(), RestartUnit("semi-pd-gateway.service", "anna")])
