@@ -17,7 +17,7 @@ from engine.process import run
 def is_start_over_needed(states: Iterable[UnitState]) -> bool:
     """Without resident or scheduler nobody serves, and with one slot's leader somebody does, whom it would end.
 
-    A service has failed for good when it was started too often, or has said that it cannot start and would say it again.
+    It has failed for good when it was started too often, or has said that it cannot start and would say so again.
     """
     spent = {state.name for state in states if state.active == "failed" and state.exit_code != CANNOT_START}
     leaders = {f"semi-pd-group@{slot}.service" for slot in SLOTS}
