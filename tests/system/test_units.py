@@ -56,6 +56,11 @@ def test_the_target_wants_every_service_there_is() -> None:
     assert templates | needed_by_others == set(SERVICES) | {path.name for path in SYSTEMD.glob("*.socket")}
 
 
+def test_every_service_stops_with_the_target_but_the_one_that_restarts_it() -> None:
+    others = [name for name in SERVICES if "PartOf=semi-pd.target\n" not in (SYSTEMD / name).read_text()]
+    assert others == ["semi-pd-escalation.service"]
+
+
 def test_polkit_names_no_unit_that_is_not_ours() -> None:
     rule = (SYSTEMD / "semi-pd.rules").read_text()
     pattern = re.search(r"var unit = /(.+)/;", rule)
