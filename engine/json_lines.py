@@ -56,7 +56,8 @@ def _goes_to_journal() -> bool:
 
 
 def log_as_json(process: str, level: str) -> None:
-    """For this process and those that it forks. Of libraries only what is wrong is told."""
+    """For this process and those that it forks. Of libraries only what is wrong is told, Python's warnings among it."""
+    logging.captureWarnings(True)
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines(process))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -48,6 +48,11 @@ def test_a_library_is_heard_when_something_is_wrong(level: str, is_told: bool) -
     assert bool(lines(f"logging.getLogger('apscheduler.scheduler').{level}('job')")) is is_told
 
 
+def test_a_warning_is_one_line() -> None:
+    [line] = lines("import warnings; warnings.warn('no time zone')")
+    assert "UserWarning: no time zone" in line["event"]
+
+
 def test_a_trace_is_in_the_line_and_the_console_reads_it() -> None:
     code = """
 try:
