@@ -50,9 +50,12 @@ class OrderSocket:
     def send(self, message: Message) -> None:
         self._socket.send(FROM_WORKER.encode(message))
 
-    def receive(self, wait: bool) -> list[Order]:
-        """All orders that are there; with `wait`, at least one. Raises `ResidentGone`."""
-        events = dict(self._poller.poll(None if wait else 0))
+    def receive(self, patience_seconds: float | None) -> list[Order]:
+        """All orders that are there, as soon as there is one; none where none came in that time, if it has an end.
+
+        Raises `ResidentGone`.
+        """
+        events = dict(self._poller.poll(None if patience_seconds is None else round(patience_seconds * 1000)))
         if self._resident.fileno() in events:
             raise ResidentGone("The resident has ended, and with it the memory this worker computes on.")
         if self._monitor in events:
@@ -73,7 +76,7 @@ class OrderSocket:
         end = time.monotonic() + seconds
         while (left_ms := int((end - time.monotonic()) * 1000)) > 0:
             if self._poller.poll(left_ms):
-                orders += self.receive(wait=False)
+                orders += self.receive(0.0)
             if any(isinstance(order, (Drain, TakeShare)) for order in orders):
                 break
         return orders

@@ -31,7 +31,7 @@ from engine.worker.prefiller import Prefiller
 from engine.worker.preparation import Preparation, Prepare
 from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
 from engine.worker.taking_turns import TakingTurns
-from engine.worker.warm_up import warm_up
+from engine.worker.warm_up import warm_up, warm_up_decode
 from engine.worker.worker import Worker
 
 PREPARE_SECONDS = 2.0
@@ -69,10 +69,10 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
         note_built(settings.model_path, settings.dtype, device.torch_device)
     identity = f"{'+'.join(assignment.phases)}-{assignment.slot}-{assignment.epoch}"
     orders = OrderSocket(ports.worker_address, identity, memory.socket)
-    orders.send(ready_message(assignment, parts, device.used_bytes()))
-    return Worker(
-        assignment.epoch, steps, parts, device, orders, other_phase_of(assignment, settings, ports), preparation
-    )
+    other = other_phase_of(assignment, settings, ports)
+    worker = Worker(assignment.epoch, steps, parts, device, orders, other, preparation)
+    orders.send(ready_message(assignment, parts, device.used_bytes()))  # last: work may come at once
+    return worker
 
 
 def parts_of(assignment: Assignment, settings: ServerArgs, device: Device) -> Parts:
@@ -112,6 +112,7 @@ def steps_of(
     assert settings.max_running_requests is not None, "settings are resolved for a device before any process starts"
     decoder = Decoder(assignment.epoch, page_size, grammars)
     decode_runner = decode_runner_for(runner, settings.max_running_requests, settings.deterministic)
+    warm_up_decode(decode_runner, settings.max_running_requests)
     prepare = partial(decode_pieces, decode_runner, model)
     if assignment.phases == (Phase.DECODE,):
         return DecodeSteps(decoder, decode_runner), prepare

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from engine.model.decode_runner import DecodeRunner
 from engine.model.history import History
+from engine.model.lane import Lane
 from engine.model.runner import ModelRunner
 from engine.model.segment import Segment
 from engine.request import SamplingParams
@@ -37,6 +39,18 @@ def warm_up(runner: ModelRunner, page_size: int, most_tokens: int = 0) -> None:
     for tokens in (most_tokens, *(step for step in STEP_TOKENS if step < most_tokens)):
         if tokens:
             runner.step(prompt_of(tokens, runner.model.max_positions, page_size))
+
+
+def warm_up_decode(runner: DecodeRunner, max_lanes: int) -> None:
+    """Steps in which lanes join, draw in every way, and leave: what surrounds a graph is used, too."""
+    lanes = [_lane(sampling) for sampling in (*DRAWS, GREEDY)][-max_lanes:]
+    for staying in (lanes, lanes[-1:]):
+        runner.launch(staying).tokens()
+
+
+def _lane(sampling: SamplingParams) -> Lane:
+    segment = _drawing(sampling)
+    return Lane(0, 0, len(segment.token_ids) - 1, segment.output_index, segment.pages, sampling, segment.history)
 
 
 def _drawing(sampling: SamplingParams) -> Segment:

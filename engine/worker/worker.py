@@ -15,6 +15,10 @@ from engine.worker.parts import Parts
 from engine.worker.preparation import Preparation
 from engine.worker.steps import Report, Steps
 
+QUIET_SECONDS = 0.5
+"""Without work, before something is prepared: a piece takes tens of milliseconds, for which a request would wait that
+comes meanwhile. Where one comes every now and then, or a hand-over is due, it is not begun."""
+
 
 class Worker:
     """One phase, or in a colocated group both: `steps` knows which.
@@ -40,18 +44,23 @@ class Worker:
         self._other = other
         self._preparation = preparation
         self._draining = False
+        self._garbage = Garbage()
+        self._is_quiet = False
         self._owed_seconds = 0.0
 
     def run(self) -> None:
         """Step until told to drain; then nothing of this worker is in flight, and the scheduler knows."""
-        garbage = Garbage()
         while not self._draining:
-            is_at_rest = self._has_nothing_to_do()
-            garbage.may_be_collected(is_at_rest)
-            self._apply(self._orders.receive(wait=is_at_rest))
+            patience = self._patience_seconds()
+            self._garbage.may_be_collected(is_at_rest=patience is None)
+            orders = self._orders.receive(patience)
+            self._is_quiet = not (orders or self._steps.has_work)
+            self._apply(orders)
             self._apply(self._orders.rest(self._steps.seconds_to_spare))
             if self._steps.has_work and not self._draining:
                 self._step()
+            elif self._is_quiet:
+                self._prepare()
         self._finish()
         self._device.synchronize()
         self._orders.send(Drained(self._epoch))
@@ -62,16 +71,19 @@ class Worker:
 
     # ── between steps ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _has_nothing_to_do(self) -> bool:
-        """True if it is to wait for an order; before that it prepares, a piece between two looks at its orders."""
+    def _patience_seconds(self) -> float | None:
+        """How long to wait for an order; None where there is nothing to do without one."""
         if self._steps.has_work:
-            return False
+            return 0.0
         self._tell_other(is_busy=False)
         if self._preparation.is_over:
-            return True
-        if self._preparation.advance() and self._parts.prepared is not None:
+            return None
+        return 0.0 if self._is_quiet else QUIET_SECONDS
+
+    def _prepare(self) -> None:
+        """A piece, between two looks at the orders."""
+        if not self._preparation.is_over and self._preparation.advance() and self._parts.prepared is not None:
             self._orders.send(SharesPrepared(self._epoch, self._parts.prepared))
-        return False
 
     def _apply(self, orders: Sequence[Order]) -> None:
         for order in orders:

@@ -10,8 +10,10 @@ import torch
 from engine.config import DEMO_MODEL
 from engine.kernels.build import PAGE_SIZE, layer_of, runner_of
 from engine.model.config import ModelConfig
+from engine.model.decode_runner import StepDone, decode_runner_for
+from engine.model.lane import Lane
 from engine.model.segment import Segment
-from engine.worker.warm_up import prompt_of, warm_up
+from engine.worker.warm_up import prompt_of, warm_up, warm_up_decode
 
 
 @pytest.mark.parametrize(("tokens", "longest", "lengths"), [(5, 8, [5]), (8, 8, [8]), (20, 8, [8, 8, 4])])
@@ -36,5 +38,30 @@ def test_only_the_page_of_nobody_is_written_and_the_largest_step_is_computed() -
     warm_up(runner, PAGE_SIZE, most_tokens=1500)
     assert max(computed) == 1500
     (layer,) = runner.kv_layers
+    assert layer[0].any()
+    assert not layer[1:].any()
+
+
+class Recorded:
+    """Launches, and how many lanes each had."""
+
+    runs_ahead = False
+
+    def __init__(self, lanes: int):
+        self.runner = runner_of(layer_of(ModelConfig.load(DEMO_MODEL)), "float32", torch.device("cpu"))
+        self._steps = decode_runner_for(self.runner, lanes)
+        self.launched = list[int]()
+
+    def launch(self, lanes: Sequence[Lane]) -> StepDone:
+        self.launched.append(len(lanes))
+        return StepDone(self._steps.launch(lanes).tokens())
+
+
+@pytest.mark.parametrize(("most", "launched"), [(1, [1, 1]), (4, [4, 1]), (256, [6, 1])])
+def test_decode_steps_are_tried_with_no_more_lanes_than_there_may_be(most: int, launched: list[int]) -> None:
+    steps = Recorded(most)
+    warm_up_decode(steps, most)
+    assert steps.launched == launched
+    (layer,) = steps.runner.kv_layers
     assert layer[0].any()
     assert not layer[1:].any()

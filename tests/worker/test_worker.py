@@ -14,6 +14,7 @@ import zmq
 from engine.allocation import Phase, Splitter
 from engine.wire.to_scheduler import FROM_WORKER, DecodeReport, Drained, SharesPrepared, ShareTaken
 from engine.wire.to_worker import TO_WORKER, DecodeOrder, Drain, Join, TakeShare
+from engine.worker import worker as worker_module
 from engine.worker.busy_words import BusyWords
 from engine.worker.decoder import Decoder
 from engine.worker.order_socket import OrderSocket
@@ -128,6 +129,16 @@ def test_what_is_to_be_prepared_is_prepared_while_there_is_nothing_to_do(open_st
     stand.begin()
     assert stand.receive() == SharesPrepared(EPOCH, (40, 100))
     assert stand.receive() == SharesPrepared(EPOCH, (40, 50, 100))
+
+
+def test_nothing_is_prepared_while_orders_come_now_and_then(open_stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "QUIET_SECONDS", 60.0)
+    stand = open_stand({1: [11, 12], 2: [21, 22]}, prepare=[100, 50])
+    stand.begin()
+    for request_id in (1, 2):
+        reports = decoded(stand, request_id, 2, join(request_id, max_tokens=3))
+        assert all(isinstance(report, DecodeReport) for report in reports)
+    assert not any(isinstance(said, SharesPrepared) for said in stand.drain())
 
 
 def test_it_has_the_whole_device_while_the_other_is_idle(open_stand: Any) -> None:
