@@ -20,8 +20,9 @@ LOOKS = 3000
 @pytest.fixture
 def stand(model_path: Path) -> Iterator[Stand]:
     """Asks after a fifth of a second, and waits for two."""
-    with Stand(model_path, probe_seconds=0.2) as stand:
-        stand.scheduler.script = lambda request: [KNOWN_TOKEN]
+    stand = Stand(model_path, probe_seconds=0.2)
+    stand.scheduler.script = lambda request: [KNOWN_TOKEN]
+    with stand:
         yield stand
 
 
