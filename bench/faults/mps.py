@@ -137,6 +137,7 @@ class Stage:
                 require(worker.said(30.0), "ready")
             harmed = self._harm(harm, victim, slot_a)
             time.sleep(SPREAD_SECONDS)
+            harmed = harmed or goes_on(victim)
             of_neighbour, of_other = goes_on(neighbour), goes_on(other)
             held = self._holder.ask("check")
             again = self._worker(stack, slot_a)
@@ -148,18 +149,20 @@ class Stage:
             return Trial(origin, harm, harmed, of_neighbour, of_other, held, next_client, seconds)
 
     def _harm(self, harm: Harm, victim: Client, slot: MpsDaemon) -> str:
+        """What is known of the victim already."""
         match harm:
             case Harm.ILLEGAL_ADDRESS:
                 return victim.ask("fault")
             case Harm.CLIENT_KILLED:
                 victim.process.kill()
+                return "ended"
             case Harm.SERVER_KILLED:
                 for pid in slot.servers():
                     os.kill(pid, signal.SIGKILL)
             case Harm.DAEMON_KILLED:
                 assert slot.pid is not None
                 os.kill(slot.pid, signal.SIGKILL)
-        return goes_on(victim) if harm in (Harm.SERVER_KILLED, Harm.DAEMON_KILLED) else "ended"
+        return ""
 
     def _restarted(self, slot: MpsDaemon) -> float:
         """Seconds from the order to stop the daemon until a client works under the next one."""
