@@ -89,13 +89,14 @@ class Invariants:
         held = Counter(page for table in tables.values() for page in table)
         free = allocator.total_pages - len(held)
         demand(allocator.free_count == free, f"{allocator.free_count} pages count as free, {free} are")
-        for page in range(1, self._ledger.num_pages):
+        used = self._ledger.used_pages()
+        demand(held.keys() <= set(used), f"of {sorted(held)} only {used} are held")
+        for page in used:
             owner, references = self._ledger.owner(page), self._ledger.references(page)
             is_cached = owner == CACHE_OWNER
-            wanted = held[page] + is_cached
-            demand(references == wanted, f"page {page} has {references} references, {wanted} hold it")
-            demand(is_cached or held[page] <= 1, f"page {page} has {held[page]} owners")
-            demand(is_cached or not held[page] or page in tables.get(owner, ()), f"page {page} is not {owner}'s")
+            is_own = is_cached or (held[page] == 1 and page in tables.get(owner, ()))
+            if not is_own or references != held[page] + is_cached:
+                raise Violation(f"page {page} is {owner}'s with {references} references, {held[page]} requests hold it")
 
     def _written(self, segment: Segment) -> Sequence[int]:
         first, last = segment.start, segment.start + len(segment.token_ids) - 1

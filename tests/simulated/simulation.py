@@ -9,7 +9,7 @@ from engine.allocation import SMAllocation
 from engine.request import Request
 from tests.simulated.controller_process import SimulatedController
 from tests.simulated.faults import Faults
-from tests.simulated.invariants import demand
+from tests.simulated.invariants import Violation, demand
 from tests.simulated.scenario import scenario_of
 from tests.simulated.simulated_gateway import SimulatedGateway
 from tests.simulated.world import World
@@ -41,10 +41,11 @@ class Simulation:
 
     def _turn_until(self, is_over: Callable[[], bool]) -> None:
         while not is_over():
-            is_in_time = self.world.clock.now < self._last_news + PATIENCE_SECONDS and self.steps < MAX_STEPS
-            demand(is_in_time, f"it does not come to rest: {self.unanswered} wait for an answer")
+            if self.world.clock.now >= self._last_news + PATIENCE_SECONDS or self.steps >= MAX_STEPS:
+                raise Violation(f"it does not come to rest: {self.unanswered} wait for an answer")
             self.steps += 1
-            demand(self.world.clock.turn(), f"nothing happens any more, and {self.unanswered} wait for an answer")
+            if not self.world.clock.turn():
+                raise Violation(f"nothing happens any more, and {self.unanswered} wait for an answer")
 
     def _plan(self, start: float, faults: Faults) -> None:
         for arrival in self.world.scenario.arrivals:
@@ -66,7 +67,8 @@ class Simulation:
         """Nobody waits, nothing more is to come, and the scheduler has nothing in its hands."""
         scheduler = self.world.scheduler
         has_more = self.world.clock.now <= self._last_news + 1.0 or self.world.unplaced
-        if has_more or self.unanswered or scheduler is None or not scheduler.is_alive:
+        is_awaited = has_more or any(gateway.answers for gateway in self.gateways)
+        if is_awaited or scheduler is None or not scheduler.is_alive:
             return False
         return not scheduler.scheduler.live
 
