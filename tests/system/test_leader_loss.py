@@ -15,7 +15,7 @@ from appliance.rotation.restarts import MAX_LOSSES
 from tests.system.appliance import Appliance, ServeProcess, running_appliance, unused_port
 from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked, until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
