@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -43,7 +42,7 @@ GRACE_SECONDS = 300.0
 def watchers(
     browsers: Annotated[int, Option(min=1, max=40, help="That watch.")] = 20,
     bare: Annotated[bool, Option("--bare", help="Take the streams without drawing them, instead of Chromium.")] = False,
-    rounds: Annotated[int, Option(min=1, help="With and without, so many each.")] = 5,
+    rounds: Annotated[int, Option(min=2, help="With and without, so many each.")] = 8,
     streams: Annotated[int, Option(min=1, help="Answers at once.")] = 4,
     repeats: Annotated[int, Option(min=1, help="Of them, one after the other, in each round.")] = 3,
     tokens: Annotated[int, Option(min=2, help="Of each answer.")] = 128,
@@ -91,23 +90,30 @@ class Load:
 
 
 def measured(load: Load, task: Task, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
-    """In turn without and with watchers, after one round that does not count."""
+    """Without and with watchers, after one round that does not count.
+
+    Each pair is the other way round than the last, so that what follows upon a round falls on both kinds.
+    """
     load.run()
-    for _ in range(rounds):
-        yield one_round(load, console, None)
-        yield one_round(load, console, task)
+    for number in range(rounds):
+        for is_watched in (False, True) if number % 2 == 0 else (True, False):
+            yield one_round(load, task, console, is_watched)
 
 
-def one_round(load: Load, console: list[psutil.Process], task: Task | None) -> Round:
-    with Audience(task) if task else nullcontext() as audience:
-        began, console_before = time.monotonic(), cpu_seconds(console)
-        watchers_before = audience.cpu_seconds() if audience else 0.0
+def one_round(load: Load, task: Task, console: list[psutil.Process], is_watched: bool) -> Round:
+    """Watchers come in any case, and leave before the load where it is not to be watched.
+
+    For their coming costs the machine something too, and so does its rest while they come.
+    """
+    with Audience(task) as audience:
+        looks = 0 if is_watched else sum(audience.leave())
+        began, console_before, watchers_before = time.monotonic(), cpu_seconds(console), audience.cpu_seconds()
         tpots, longest_gap = figures(load.run())
         seconds = time.monotonic() - began
         console_cpu = (cpu_seconds(console) - console_before) / seconds
-        watchers_cpu = (audience.cpu_seconds() - watchers_before) / seconds if audience else 0.0
-        looks = sum(audience.leave()) if audience else 0
-    return Round(task is not None, tpots, longest_gap, console_cpu, watchers_cpu, looks)
+        watchers_cpu = (audience.cpu_seconds() - watchers_before) / seconds
+        looks = sum(audience.leave()) if is_watched else looks
+    return Round(is_watched, tpots, longest_gap, console_cpu, watchers_cpu, looks)
 
 
 def chromium() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 from rich.table import Table
@@ -18,9 +18,7 @@ class TooFewAnswers(SemiPDError):
 
 class Round(NamedTuple):
     """Seconds. `tpots`: of each answer. `console_cpu`: cores that console and controller kept busy meanwhile,
-    `watchers_cpu`: the watchers.
-
-    `looks` that all watchers have seen, none where nobody watched.
+    `watchers_cpu`: the watchers. `looks`: that all of those have seen who came, to watch or to leave again.
     """
 
     is_watched: bool
@@ -37,18 +35,21 @@ class Round(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`slower`: by how much of a token's time the watched rounds are slower than the others, each pair by itself, the
-    median of them. `differ`: by how much the rounds without watchers differ among themselves."""
+    """By how much of a token's time the watched round of a pair is slower than the other: the median of the pairs, and
+    the quartiles. `differ`: the interquartile range of the rounds without watchers, as a part of their median: what is
+    less than that may be the machine's doing."""
 
     slower: float
+    lower: float
+    upper: float
     differ: float
 
     @property
     def sentence(self) -> str:
         """For a person."""
         seen = f"With watchers a token took {abs(self.slower):.1%} {'more' if self.slower >= 0 else 'less'}"
-        what = "less than" if abs(self.slower) < self.differ else "more than"
-        return f"{seen}, {what} rounds without watchers differ among themselves ({self.differ:.1%})."
+        quartiles = f"half of the pairs between {self.lower:+.1%} and {self.upper:+.1%}"
+        return f"{seen}, {quartiles}; the middle half of rounds without watchers lie {self.differ:.1%} apart."
 
 
 def figures(records: Sequence[Record]) -> tuple[list[float], float]:
@@ -60,12 +61,12 @@ def figures(records: Sequence[Record]) -> tuple[list[float], float]:
 
 
 def compared(rounds: Sequence[Round]) -> Comparison:
-    """`rounds` in pairs: one without watchers, then one with."""
-    calm, watched = rounds[::2], rounds[1::2]
-    assert not any(one.is_watched for one in calm) and all(one.is_watched for one in watched)
-    slower = median(after.tpot / before.tpot - 1 for before, after in zip(calm, watched, strict=True))
-    tpots = [one.tpot for one in calm]
-    return Comparison(slower, (max(tpots) - min(tpots)) / median(tpots))
+    """`rounds` in two pairs or more: of each, one without watchers and one with, in either order."""
+    pairs = [sorted(pair, key=lambda one: one.is_watched) for pair in zip(rounds[::2], rounds[1::2], strict=True)]
+    assert all(watched.is_watched > calm.is_watched for calm, watched in pairs)
+    lower, middle, upper = quantiles([watched.tpot / calm.tpot - 1 for calm, watched in pairs], n=4)
+    first, median_calm, third = quantiles([calm.tpot for calm, _ in pairs], n=4)
+    return Comparison(middle, lower, upper, (third - first) / median_calm)
 
 
 def as_table(rounds: Sequence[Round], watchers: str) -> Table:

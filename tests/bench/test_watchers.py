@@ -38,14 +38,20 @@ def test_a_round_with_an_answer_cut_short_says_nothing() -> None:
         figures([answer(0.1), answer(0.1, failure="unfinished")])
 
 
-def test_each_watched_round_is_compared_with_the_one_before() -> None:
+def test_each_watched_round_is_compared_with_its_neighbour() -> None:
     """A machine that grows slower all the while is no fault of the watchers."""
     found = compared(pairs(10, 10.5, 20, 21, 40, 42))
-    assert found.slower == pytest.approx(0.05)
+    assert [found.slower, found.lower, found.upper] == [pytest.approx(0.05)] * 3
     assert found.differ == pytest.approx(1.5)
-    assert "5.0% more, less than rounds without watchers differ" in found.sentence
-    assert "more than rounds without" in compared(pairs(10, 12, 10.1, 12)).sentence
-    assert "5.0% less" in compared(pairs(20, 19)).sentence
+    assert "5.0% more, half of the pairs between +5.0% and +5.0%" in found.sentence
+    assert "5.0% less" in compared(pairs(20, 19, 40, 38)).sentence
+
+
+def test_the_order_within_a_pair_does_not_matter() -> None:
+    (calm, watched), rest = pairs(10, 11), pairs(20, 22)
+    assert compared([watched, calm, *rest]) == compared([calm, watched, *rest])
+    with pytest.raises(AssertionError):
+        compared([calm, calm, *rest])
 
 
 def test_the_table_has_a_row_for_each_kind() -> None:
