@@ -38,11 +38,6 @@ def test_filters(logs: LogFiles) -> None:
     assert events(logs, LogFilter(words="r-7 queued")) == ["queued"]
 
 
-def test_lines_of_gunicorn_have_time_and_level() -> None:
-    line = LogLine.of("gateway", "[2026-11-22 23:31:57 +0100] [18891] [ERROR] Worker exited")
-    assert line == LogLine("gateway", "2026-11-22T22:31:57.000000Z", "error", "Worker exited", "pid=18891")
-
-
 @pytest.mark.parametrize("raw", ["", "[1]", "null", '{"event": 1}', "\x00\xff", '{"timestamp": null}'])
 def test_whatever_is_written_is_a_line(raw: str) -> None:
     assert LogLine.of("x", raw).unit == "x"

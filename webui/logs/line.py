@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
-_GUNICORN = re.compile(r"\[(?P<at>[\d-]+ [\d:]+ [+-]\d{4})\] \[(?P<pid>\d+)\] \[(?P<level>[A-Z]+)\] (?P<event>.*)")
 _NAMED = ("timestamp", "level", "event", "process")
 
 
@@ -29,7 +26,7 @@ class LogLine(NamedTuple):
             more = " ".join(f"{name}={value}" for name, value in said.items() if name not in _NAMED)
             return cls(unit, said["timestamp"], str(said["level"]).lower(), str(said["event"]), more)
         except (ValueError, KeyError, TypeError, AttributeError):
-            return _of_gunicorn(unit, raw) or cls(unit, "", "", raw, "")
+            return cls(unit, "", "", raw, "")
 
     @property
     def text(self) -> str:
@@ -50,17 +47,6 @@ class LogFilter(NamedTuple):
             return False
         text = line.text.lower()
         return all(word in text for word in self.words.lower().split())
-
-
-def _of_gunicorn(unit: str, raw: str) -> LogLine | None:
-    """`[2026-11-22 22:31:57 +0000] [18891] [INFO] Listening …`"""
-    found = _GUNICORN.match(raw)
-    if found is None:
-        return None
-    at = datetime.strptime(found["at"], "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
-    return LogLine(
-        unit, at.strftime("%Y-%m-%dT%H:%M:%S.000000Z"), found["level"].lower(), found["event"], f"pid={found['pid']}"
-    )
 
 
 def _rank(level: str) -> int:
