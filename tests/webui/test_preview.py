@@ -24,13 +24,18 @@ def test_where_none_keeps_both_it_says_by_how_much() -> None:
 
 def test_where_the_split_in_force_keeps_both_nothing_moves_though_no_rung_would() -> None:
     """Overlapping shares are no rung, and the policy leaves them only once a target is missed."""
-    found = preview(SLOTarget(200, 18), DECISION | SEEN)
+    found = preview(SLOTarget(200, 18), DECISION | SEEN, "80/100")
     assert found.is_kept and found.seen and found.seen.split == "80/100"
     assert "at 80/100, TTFT 150 ms and TPOT 15.0 ms: nothing has to move" in found.sentence
 
 
+def test_what_was_seen_at_a_split_that_was_left_counts_no_more() -> None:
+    found = preview(SLOTarget(200, 18), DECISION | SEEN, "70/30")
+    assert found.seen is None and found.is_kept is False
+
+
 def test_where_the_split_in_force_misses_the_best_rung_is_named() -> None:
-    found = preview(SLOTarget(500, 10), DECISION | SEEN)
+    found = preview(SLOTarget(500, 10), DECISION | SEEN, "80/100")
     assert found.is_kept is False and found.seen and found.seen.verdict.violation
     assert "Best at 30/70" in found.sentence
 

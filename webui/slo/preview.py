@@ -32,13 +32,13 @@ class Preview(NamedTuple):
     seen: Rung | None = None
 
 
-def preview(target: SLOTarget, latest_decision: Mapping[str, Any] | None) -> Preview:
-    """`latest_decision` as `DecisionRecord.as_dict` has it."""
+def preview(target: SLOTarget, latest_decision: Mapping[str, Any] | None, in_force: str | None = None) -> Preview:
+    """`latest_decision` as `DecisionRecord.as_dict` has it; what it saw counts if its split is `in_force` still."""
     predicted = (latest_decision or {}).get("rungs") or {}
     rungs = [_rung(split, values, target) for split, values in sorted(predicted.items(), key=_prefill_share)]
     if not rungs:
         return Preview([], None, None, "Not enough requests have been seen yet to predict anything.")
-    best, seen = min(rungs, key=lambda rung: rung.verdict.rank), _seen(latest_decision or {}, target)
+    best, seen = min(rungs, key=lambda rung: rung.verdict.rank), _seen(latest_decision or {}, target, in_force)
     if seen is not None and not seen.verdict.violation:
         return Preview(rungs, best, True, f"Both were kept in the last window {_at(seen)}: nothing has to move.", seen)
     if best.verdict.violation:
@@ -60,11 +60,11 @@ def _at(rung: Rung) -> str:
     return f"at {rung.split}, TTFT {rung.predicted.ttft_ms:.0f} ms and TPOT {rung.predicted.tpot_ms:.1f} ms"
 
 
-def _seen(decision: Mapping[str, Any], target: SLOTarget) -> Rung | None:
+def _seen(decision: Mapping[str, Any], target: SLOTarget, in_force: str | None) -> Rung | None:
     """The split in force with the percentiles of the window, which need not be a rung: shares may overlap."""
     seen = decision.get("seen") or {}
     ttft_ms, tpot_ms = seen.get("ttft_ms"), seen.get("tpot_ms")
-    if not (ttft_ms and tpot_ms):
+    if not (ttft_ms and tpot_ms) or decision["in_force"] != in_force:
         return None
     p95 = {"ttft_ms": Percentiles(*ttft_ms).p95, "tpot_ms": Percentiles(*tpot_ms).p95}
     return _rung(decision["in_force"], p95, target)

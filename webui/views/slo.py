@@ -109,7 +109,7 @@ def foretold() -> dict[str, Any]:
     if problem := target.refusal(alone.get("ttft_ms") or 0.0, alone.get("tpot_ms") or 0.0):
         return {"problem": problem}
     decision = _latest_prediction()
-    found = preview(target, decision)
+    found = preview(target, decision, status["split_in_force"] if status else None)
     return {
         "problem": "",
         "preview": found,
