@@ -34,7 +34,7 @@ def reset_password() -> None:
 def remove_second_factor() -> None:
     """Have the password alone open again: for an owner whose device is lost, and the recovery codes with it."""
     LostDevice(_directory()).say()
-    typer.echo("The next log-in with the right password, within an hour, asks for no code and removes the second factor.")
+    typer.echo("A log-in with the right password, within an hour, asks for no code and removes the second factor.")
 
 
 def _token() -> SetupToken:
