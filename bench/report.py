@@ -76,9 +76,10 @@ Processes killed (`kill -9`), or stopped and let go on, by `python -m bench.faul
 seed and struck once the last had been replaced, but not always once spares were ready again. Meanwhile users ask for
 greedy answers without a pause, some streamed and some not, and the client keeps every token: an answer is as it should
 be if it is that of an undisturbed run, token by token. Whoever was cut off counts as accepted. *Waiting* are the
-requests that were under way when a process was struck; a *silence* is the longest of a stream that was, from then on.
-*Spares ready again* is told of those faults after which that was waited for. Several figures are {points}. On a CPU
-that others load too, times show that it ends, not how fast it could.
+requests that were under way when a process was struck; a *silence* is the longest of a stream that was, among those
+that began from then on until a second after requests were served again; where the next fault came that soon it counts
+for both. *Spares ready again* is told of those faults after which that was waited for. Several figures are {points}. On
+a CPU that others load too, times show that it ends, not how fast it could.
 """
 
 
