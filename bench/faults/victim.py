@@ -38,6 +38,8 @@ COUNTED_AS = {
 """Of these the appliance bears so many a minute and no more, which is a bound and no fault."""
 
 
+MARGIN_SECONDS = 10.0
+"""From a draw to its fault some seconds pass, and not always as many."""
 LOOK_SECONDS = 0.5
 
 
@@ -67,7 +69,7 @@ class Draw:
         return victim, random
 
     def _is_spared(self, victim: Victim) -> bool:
-        since = self._clock() - LOSS_WINDOW_SECONDS
+        since = self._clock() - LOSS_WINDOW_SECONDS - MARGIN_SECONDS
         recent = [at for at in self._struck.get(COUNTED_AS.get(victim, victim), ()) if at > since]
         return victim in COUNTED_AS and len(recent) >= MAX_LOSSES
 
