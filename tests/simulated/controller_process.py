@@ -109,8 +109,7 @@ class SimulatedController(Process):
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start_scheduler(self) -> None:
-        workers = [one for one in self.world.processes.values() if isinstance(one, SimulatedWorker) and one.is_alive]
-        writers = [worker.name for worker in workers if worker.has_had_orders]
+        writers = [worker.name for worker in self._workers if worker.has_had_orders]
         demand(not writers, f"a scheduler begins while {' and '.join(writers)} may write")
         scheduler = self.world.scheduler = SchedulerProcess(self.world)
         scheduler.when_ended(self._scheduler_ended)
@@ -134,11 +133,15 @@ class SimulatedController(Process):
 
     def _leader_ended(self, slot: str) -> None:
         self.after(RESTART_SECONDS, partial(self._start_leader, slot))
-        workers = dict(self.links.leader(slot).groups)
         for group in [group for group in self.state.groups if group.slot == slot]:
             self._happen(Lost(group.epoch, "Its leader has ended."))
             gone = partial(self._happen, Gone(group.epoch, "Its leader has ended."))
-            self._when_ended(list(workers.get(group.epoch, ())), gone)
+            self._when_ended([worker for worker in self._workers if worker.epoch == group.epoch], gone)
+
+    @property
+    def _workers(self) -> list[SimulatedWorker]:
+        """Those that have not ended, whoever their leader was."""
+        return [one for one in self.world.processes.values() if isinstance(one, SimulatedWorker) and one.is_alive]
 
     def _when_ended(self, left: list[SimulatedWorker], act: Callable[[], None]) -> None:
         """As `Attention.when_ended`."""
