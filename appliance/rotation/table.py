@@ -89,9 +89,15 @@ def _active_changed(state: State, group: Group, split: SMAllocation, problem: st
 
 
 def _changed_to_serve(state: State, group: Group, problem: str) -> Step:
-    """A group that stood by has the split that was asked for; where it cannot, another is formed in its slot."""
+    """A group that stood by has the split that was asked for; where it cannot, another is formed in its slot.
+
+    Where nobody serves any more it takes over as it is, at the split that was in force: it stood by at no other.
+    """
     if not problem:
         return state, (Activate(group.epoch),)
+    if state.active is None and state.in_force is not None:
+        state, answer = _finished(state, group.epoch, problem, ())
+        return _replaced(state, group, replace(group, allocation=state.in_force)), (*answer, Activate(group.epoch))
     return _end_standby(replace(state, rotating_to=None, waiting_for_slot=group.allocation), group)
 
 

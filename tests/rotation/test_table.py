@@ -250,6 +250,15 @@ def test_one_that_cannot_take_the_split_makes_room_for_one_that_has_it() -> None
     assert table.state.in_force == SECOND
 
 
+def test_one_that_cannot_take_the_split_serves_all_the_same_where_nobody_else_does() -> None:
+    table = standing_by()
+    table.happen(Asked(SECOND), Lost(1, "It died."))
+    assert table.happen(Changed(2, 1, "It is not prepared.")) == [Finish(2, "It is not prepared."), Activate(2)]
+    assert table.happen(Activated(2)) == []
+    assert table.state.in_force == FIRST
+    assert table.happen(Gone(1)) == [Form(3, "a", FIRST)]
+
+
 def test_a_rotation_that_waits_for_the_slot_ends_with_the_group_that_serves() -> None:
     table = standing_by()
     table.happen(Asked(SECOND), Changed(2, 1, "It is not prepared."))
