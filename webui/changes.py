@@ -7,13 +7,24 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
-from appliance.control.messages import AddKey, AskRotation, Command, Reply, RestartUnit, RevokeKey, SetMode, SetTarget
+from appliance.control.messages import (
+    AddKey,
+    AskRotation,
+    Command,
+    Reply,
+    RestartUnit,
+    RestoreBackup,
+    RevokeKey,
+    SetMode,
+    SetTarget,
+)
 from engine.allocation import SMAllocation
 from webui.accounts.audit import Actor, AuditLog
 from webui.controller import ROTATION_SECONDS, Controller
 
 DAY = 86400
 RESTART_SECONDS = 180.0
+RESTORE_SECONDS = 180.0
 
 
 class PolicyChange(NamedTuple):
@@ -80,6 +91,10 @@ class Changes:
 
     def revoke_key(self, actor: Actor, name: str) -> Reply:
         return self._make(actor, "key.revoke", RevokeKey(name, _by(actor)))
+
+    def restore(self, actor: Actor, name: str) -> Reply:
+        """Put one of the backups beside the database in its place; returns when it is."""
+        return self._make(actor, "restore", RestoreBackup(name, _by(actor)), seconds=RESTORE_SECONDS)
 
     def _make(self, actor: Actor, action: str, command: Command, reason: str = "", seconds: float = 5.0) -> Reply:
         """Ask for a change and record what came of it."""

@@ -20,6 +20,7 @@ from appliance.control.messages import (
     FreeCachedPages,
     Reply,
     RestartUnit,
+    RestoreBackup,
     RevokeKey,
     SetMode,
     SetTarget,
@@ -81,6 +82,8 @@ class ControlDesk:
                 return self._set_mode(command)
             case AddKey() | RevokeKey():
                 return change_key(self._store, command)
+            case RestoreBackup(name, by):
+                return self._restore(name, by)
             case AskGpuMemory():
                 return Reply(True, "", json.dumps(memory_by_process(self._rotation.settings)))
             case AskUnits() | RestartUnit():
@@ -104,12 +107,27 @@ class ControlDesk:
             window_seconds=command.window_seconds, cooldown_seconds=command.cooldown_seconds,
             min_confidence=command.min_confidence,
         )  # fmt: skip
+        self._aim(target, settings)
+        unknown = "" if alone.is_known else " Not enough requests have shown yet whether they can be kept."
+        return Reply(True, f"The targets are {target} now.{unknown}")
+
+    def _aim(self, target: SLOTarget, settings: PolicySettings | None) -> None:
+        """From now on."""
         self._policy.set_target(target)
         self._rotation.aim(target.ttft_target_ms)
         if settings is not None:
             self._policy.set_pace(settings.window_seconds, settings.cooldown_seconds, settings.min_confidence)
-        unknown = "" if alone.is_known else " Not enough requests have shown yet whether they can be kept."
-        return Reply(True, f"The targets are {target} now.{unknown}")
+
+    def _restore(self, name: str, by: str) -> Reply:
+        """What was restored holds at once, as it would from the next start on."""
+        if self._store is None:
+            return Reply(False, "This appliance keeps no database, and so no backups.")
+        restored = self._store.restore(name, by)
+        if restored.policy is not None:
+            self._aim(SLOTarget(restored.policy.ttft_ms, restored.policy.tpot_ms), restored.policy)
+            has_splits = self._rotation.offer.ladder is not None
+            self._policy.set_mode(Mode(restored.policy.mode) if has_splits else Mode.MANUAL)
+        return Reply(True, restored.sentence)
 
     def _kept(self, by: str, reason: str, **changes: Any) -> PolicySettings | None:
         """Keep them before they hold: what is not on the disk would be gone at the next start. None without a store."""

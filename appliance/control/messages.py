@@ -70,6 +70,13 @@ class RevokeKey(Message, frozen=True):
     by: str
 
 
+class RestoreBackup(Message, frozen=True):
+    """Put one of the backups beside the database in its place, at once; `name` is that of the file."""
+
+    name: str
+    by: str = ""
+
+
 class FreeCachedPages(Message, frozen=True):
     """Free the KV pages that no request holds and that are kept for prompts that begin alike."""
 
@@ -106,6 +113,7 @@ Command = (
     | SetMode
     | AddKey
     | RevokeKey
+    | RestoreBackup
     | FreeCachedPages
     | AskGpuMemory
     | AskUnits

@@ -56,7 +56,8 @@ def keep_replaced(database: Path, now: float) -> Path | None:
         return None
     directory = database.parent / BACKUPS
     directory.mkdir(mode=0o700, exist_ok=True)
-    kept_as = directory / f"replaced-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}.db"
+    while (kept_as := directory / f"replaced-{_moment(now)}.db").exists():
+        now += 1
     back_up(database, kept_as)
     return kept_as
 
@@ -69,6 +70,10 @@ def back_up_daily(database: Path, now: float) -> None:
     back_up(database, directory / f"{database.stem}-{day}.db")
     for old in backups_of(database)[KEPT_BACKUPS:]:
         old.unlink()
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y%m%d-%H%M%S", time.localtime(at))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -32,8 +32,9 @@ class Kind(Enum):
 
 @dataclass(slots=True)
 class Change:
-    """`act` is called within a transaction, in the writer's thread."""
+    """`act` is called in the writer's thread, within a transaction unless it brings its own."""
 
     kind: Kind
     act: Act
+    in_transaction: bool = True
     result: Future[Any] = field(default_factory=Future)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from appliance.store import keys, queries
 from appliance.store.reading import StoreUnreadable, reading
@@ -16,6 +18,8 @@ from engine.config import PortArgs
 from engine.key_use import KeyUse
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class KeyBook:
@@ -58,6 +62,14 @@ class KeyBook:
             self._note_use()  # afterwards nobody looks at this key again
             self._writer.change(lambda connection: keys.revoke(connection, name, user, now))
             self._publish()
+
+    def replace(self, restore: Callable[[], T]) -> T:
+        """Have the table replaced with all the rest; the gateways then know what the other one has."""
+        with self._lock:
+            self._note_use()
+            restored = restore()
+            self._publish()
+        return restored
 
     def look(self) -> None:
         """A chore: keep when each key was used last, and see that the gateways know what the table has."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from appliance.store import queries
 from appliance.store.queries import Row
@@ -83,6 +83,17 @@ def revoke(connection: Connection, name: str, revoked_by: str, now: float) -> No
     if row["revoked_at"] is not None:
         raise KeyRefused(f"The key {name} was revoked already, by {row['revoked_by']}.")
     connection.execute(update(keys).where(keys.c.name == name).values(revoked_at=now, revoked_by=revoked_by))
+
+
+def carry_over(connection: Connection, newer: Collection[Row]) -> None:
+    """Into an older state of the table: what was revoked since then is, and no id is used again."""
+    for row in newer:
+        if row["revoked_at"] is not None:
+            same = (keys.c.sha256 == row["sha256"], keys.c.revoked_at.is_(None))
+            told = {name: row[name] for name in ("revoked_at", "revoked_by")}
+            connection.execute(update(keys).where(*same).values(**told))
+    last = max((row["id"] for row in newer), default=0)
+    connection.execute(text("UPDATE sqlite_sequence SET seq = max(seq, :last) WHERE name = 'keys'"), {"last": last})
 
 
 def adopt(connection: Connection, sha256: str, user: str, now: float) -> bool:

@@ -112,6 +112,11 @@ def keys(connection: Connection) -> list[Row]:
     return _rows(connection, select(*columns).order_by(table.c.name))
 
 
+def all_keys(connection: Connection) -> list[Row]:
+    """All keys, revoked and expired ones too, by id; all columns of `schema.keys`."""
+    return _rows(connection, select(schema.keys).order_by(schema.keys.c.id))
+
+
 def valid_keys(connection: Connection, now: float) -> list[Row]:
     """The keys that may be used at `now`, by id; all columns of `schema.keys`."""
     table = schema.keys

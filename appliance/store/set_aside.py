@@ -48,6 +48,11 @@ def backups_of(path: Path) -> list[Path]:
     return sorted((path.parent / BACKUPS).glob(f"{path.stem}-*.db"), reverse=True)
 
 
+def restorable(path: Path) -> list[Path]:
+    """All that lies among the backups, what restorations replaced too, the latest first."""
+    return sorted((path.parent / BACKUPS).glob("[!.]*.db"), key=lambda one: one.stat().st_mtime, reverse=True)
+
+
 def is_good(path: Path) -> bool:
     """Whether it is a whole SQLite database."""
     try:

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from appliance.mps import visible_gpu
-from appliance.store import journal, targets
-from appliance.store.backup import back_up_daily
+from appliance.store import journal, restoration, targets
+from appliance.store.backup import back_up_daily, keep_replaced
 from appliance.store.database import open_database
 from appliance.store.gpu_meter import GpuMeter
 from appliance.store.history import History
@@ -21,6 +21,7 @@ from appliance.store.housekeeping import Chore, Housekeeping
 from appliance.store.journal import Journal
 from appliance.store.key_book import KeyBook
 from appliance.store.reading import FILE, StoreUnreadable, reading
+from appliance.store.restoration import Restored
 from appliance.store.rollup import forget_old, roll_up
 from appliance.store.sampler import Sampler
 from appliance.store.targets import PolicySettings
@@ -133,6 +134,34 @@ class Store:
     def _keep(self, settings: PolicySettings, set_by: str, reason: str) -> None:
         now = time.time()
         self._writer.change(lambda connection: targets.keep(connection, settings, set_by, reason, now))
+
+    # ── backups ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def restore(self, name: str, by: str) -> Restored:
+        """Have the backup of that name in the database's place, at once; what was there is one more backup.
+
+        Raises `BackupRefused`, `CannotStart`, `StoreUnreadable` or `StoreUnavailable`; then nothing has changed.
+        """
+        restored = self.keys.replace(lambda: self._restored(restoration.backup_named(name, self.path)))
+        self._policy = restored.policy or self._policy
+        self.journal.event("restore", f"{restored.sentence} Asked for by {by or 'somebody'}.")
+        return restored
+
+    def _restored(self, backup: Path) -> Restored:
+        made_at = backup.stat().st_mtime
+        with restoration.draft_of(backup, self.path) as draft:
+            with reading(draft.parent) as connection:
+                kept = targets.kept(connection)
+            kept_as = self._writer.replace(lambda connection: self._taken_in(draft, connection))
+        restoration.forget_replaced(self.path)
+        policy = targets.of_row(kept) if kept else None
+        return Restored(restoration.sentence_of(backup, made_at, kept_as, policy), policy)
+
+    def _taken_in(self, draft: Path, connection: Connection) -> Path | None:
+        """In the writer's thread, so that nothing is written between the copy of what was there and its end."""
+        kept_as = keep_replaced(self.path, time.time())
+        restoration.take_in(draft, connection)
+        return kept_as
 
     # ── status ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

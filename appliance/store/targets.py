@@ -64,12 +64,16 @@ def settle(settings: ServerArgs, kept: Row | None, given: Collection[str]) -> Se
     asked = PolicySettings(**{name: getattr(settings, field) for name, field in _SETTINGS.items()})
     if kept is None:
         return Settled(asked, f"Targets: {asked}, as at every first start.", "The first start.")
-    last = PolicySettings(**{name: kept[name] for name in _SETTINGS})
+    last = of_row(kept)
     chosen = last.changed(**{name: getattr(asked, name) for name, field in _SETTINGS.items() if field in given})
     if chosen != last:
         return Settled(chosen, f"Targets: {chosen}, given at this start instead of {last}.", "Given at the start.")
     when = time.strftime("%F %T", time.localtime(kept["set_at"]))
     return Settled(last, f"Targets: {last}, as set by {kept['set_by']} on {when}.", "")
+
+
+def of_row(row: Row) -> PolicySettings:
+    return PolicySettings(**{name: row[name] for name in _SETTINGS})
 
 
 def applied(settings: ServerArgs, policy: PolicySettings) -> ServerArgs:

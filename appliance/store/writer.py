@@ -62,7 +62,13 @@ class Writer:
 
     def change(self, act: Callable[[Connection], T]) -> T:
         """Write a setting, which is on the disk when this returns. Raises `StoreUnavailable`, or what `act` raises."""
-        change = Change(Kind.SETTING, act)
+        return self._ask(Change(Kind.SETTING, act))
+
+    def replace(self, act: Callable[[Connection], T]) -> T:
+        """As `change`, of the database as a whole: `act` is given the connection outside of any transaction."""
+        return self._ask(Change(Kind.SETTING, act, in_transaction=False))
+
+    def _ask(self, change: Change) -> Any:
         self._queue.put(change)
         try:
             return change.result.result(ANSWER_SECONDS)
@@ -155,6 +161,8 @@ class Writer:
         engine = self._engine or self._open()
         with engine.connect() as connection:
             _set_synchronous(connection, change.kind.synchronous)
+            if not change.in_transaction:
+                return change.act(connection)
             with connection.begin():
                 return change.act(connection)
 

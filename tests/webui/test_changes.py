@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 from werkzeug.test import TestResponse
 
+from appliance.store.backup import back_up_daily
 from engine.allocation import SMAllocation
 from tests.webui.stand import ORIGIN, Browser, Stand
 
@@ -75,7 +76,9 @@ def test_a_rotation_is_asked_for_and_concluded(stand: Stand, owner: Browser) -> 
     stand.services.changes.wait()
     assert stand.engine.allocation_in_force == SMAllocation(30, 70)
     assert stand.audit[:2] == [("ada", "split.rotate", True), ("ada", "split.ask", True)]
-    assert "to see, console:ada" in owner.get("/split/rotations").text
+    timeline = owner.get("/split/rotations").text
+    assert "to see, console:ada" in timeline
+    assert "5 streams paused, 9.0 ms at most, median 2.0 ms" in timeline
 
 
 def test_a_rotation_that_is_not_made_says_why(stand: Stand, owner: Browser) -> None:
@@ -177,6 +180,49 @@ def test_a_backup_that_cannot_be_made_says_why(stand: Stand, owner: Browser) -> 
     refused = owner.post("/health/backup")
     assert refused.status_code == 503 and "No backup was made" in refused.text
     assert stand.audit[0] == ("ada", "backup", False)
+
+
+def test_the_owner_goes_back_to_a_backup(stand: Stand, owner: Browser) -> None:
+    """What it has holds at once: targets, who moves the split, keys."""
+    owner.post("/slo/target", **TARGETS | {"ttft_ms": "640"})
+    owner.post("/slo/mode", mode="hold")
+    back_up_daily(stand.store.path, 0.0)
+    key = admin_key(stand, owner)
+    owner.post("/slo/target", **TARGETS | {"ttft_ms": "980"})
+    owner.post("/slo/mode", mode="auto")
+    assert "Go back to " in owner.get("/health/").text
+    assert owner.post("/health/backups/appliance-19700101.db/restore").status_code == 303
+    assert stand.audit[0] == ("ada", "restore", True)
+    policy = stand.coordinator.slo_manager.status()
+    assert (policy["target"]["ttft_target_ms"], policy["mode"]) == (640.0, "hold")
+    assert api(stand, "GET", "/status", key).status_code == 401
+    shown = owner.get("/health/").text
+    assert "The database is that of appliance-19700101.db now" in shown and "replaced-" in shown
+    assert "640" in owner.get("/slo/").text
+
+
+def test_a_backup_that_is_none_is_refused_in_one_sentence(stand: Stand, owner: Browser) -> None:
+    back_up_daily(stand.store.path, 0.0)
+    (backup,) = (stand.instance.state_dir / "backups").iterdir()
+    backup.write_text("no database")
+    owner.post("/slo/mode", mode="hold")
+    owner.post(f"/health/backups/{backup.name}/restore")
+    assert "is no whole SQLite database" in owner.get("/health/").text
+    owner.post("/health/backups/other.db/restore")
+    assert "There is no backup named other.db" in owner.get("/health/").text
+    assert stand.audit[:2] == [("ada", "restore", False)] * 2
+    assert stand.coordinator.slo_manager.status()["mode"] == "hold"
+
+
+def test_programs_go_back_to_a_backup_too(stand: Stand, owner: Browser) -> None:
+    key = admin_key(stand, owner)
+    back_up_daily(stand.store.path, 0.0)
+    (listed,) = api(stand, "GET", "/backups", key).get_json()
+    assert listed["name"] == "appliance-19700101.db" and listed["bytes"] > 0
+    done = api(stand, "POST", f"/backups/{listed['name']}/restore", key)
+    assert done.status_code == 200 and "kept as replaced-" in done.get_json()["sentence"]
+    assert stand.audit[0] == ("key robot", "restore", True)
+    assert api(stand, "POST", "/backups/other.db/restore", key).status_code == 409
 
 
 def test_the_audit_log_is_searched_by_programs_too(stand: Stand, owner: Browser) -> None:

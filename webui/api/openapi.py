@@ -78,6 +78,15 @@ OPERATIONS = (
     ),
     Operation("get", "/health", "What the doctor finds; may take seconds.", answers.HEALTH),
     Operation("post", "/backup", "A copy of the database as it is now, for `semi-pd restore`.", None),
+    Operation("get", "/backups", "The backups beside the database, the latest first.", answers.many(answers.BACKUP)),
+    Operation(
+        "post",
+        "/backups/{name}/restore",
+        "Put a backup in the database's place, at once; what was there is kept as one more.",
+        answers.DONE,
+        None,
+        (NAME,),
+    ),
     Operation(
         "get",
         "/audit",

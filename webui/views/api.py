@@ -24,6 +24,7 @@ from webui.slo.preview import Rung
 from webui.slo.report import compliance
 from webui.views.audit import as_dict
 from webui.views.health import backup_for
+from webui.views.health import backups as all_backups
 from webui.views.keys import all_keys
 from webui.views.logs import log_filter
 from webui.views.processes import units as all_units
@@ -158,6 +159,16 @@ def health() -> ResponseReturnValue:
 @blueprint.post("/backup")
 def backup() -> ResponseReturnValue:
     return backup_for(api_actor())
+
+
+@blueprint.get("/backups")
+def backups() -> ResponseReturnValue:
+    return jsonify([one._asdict() for one in all_backups()])
+
+
+@blueprint.post("/backups/<name>/restore")
+def restore(name: str) -> ResponseReturnValue:
+    return jsonify(sentence=_done(services().changes.restore(api_actor(), name)).sentence)
 
 
 @blueprint.get("/audit")

@@ -1,4 +1,4 @@
-"""Health: what is wrong and what to do about it, versions, and backups."""
+"""Health: what is wrong and what to do about it, versions, and backups, to which the appliance goes back here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flask import Blueprint, Response, abort, render_template
+from flask import Blueprint, Response, abort, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from appliance.doctor import Level, health_report
 from appliance.store.backup import BackupRefused, back_up
 from appliance.store.reading import FILE, StoreUnreadable
-from appliance.store.set_aside import backups_of
+from appliance.store.set_aside import restorable
 from webui.accounts.audit import Actor
 from webui.services import services
 from webui.versions import installed
@@ -27,7 +27,7 @@ LEVELS = list(Level)
 
 
 class Backup(NamedTuple):
-    """A copy of the appliance's database."""
+    """A copy of the appliance's database beside it. `made_at`: seconds since the epoch."""
 
     name: str
     bytes: int
@@ -67,6 +67,13 @@ def backup_for(who: Actor) -> Response:
     return Response(content, mimetype="application/vnd.sqlite3", headers=headers)
 
 
+@blueprint.post("/backups/<name>/restore")
+def restore(name: str) -> ResponseReturnValue:
+    reply = services().changes.restore(actor(), name)
+    flash(reply.sentence, "success" if reply.done else "danger")
+    return redirect(url_for("health.page"), 303)
+
+
 def _copy_of(database: Path, near: Path) -> bytes:
     with TemporaryDirectory(dir=near) as scratch:
         copy = Path(scratch) / FILE
@@ -76,5 +83,5 @@ def _copy_of(database: Path, near: Path) -> bytes:
 
 def backups() -> list[Backup]:
     """The latest first."""
-    files = backups_of(services().config.instance.state_dir / FILE)
+    files = restorable(services().config.instance.state_dir / FILE)
     return [Backup(path.name, path.stat().st_size, path.stat().st_mtime) for path in files]
