@@ -132,13 +132,14 @@ def process_line(status: dict[str, Any]) -> Text:
 
 def show_rotations(rotations: list[dict[str, Any]], console: Console) -> None:
     """One line a rotation, the latest last."""
-    table = Table("when", "rotation", "ready", "live", "old group gone")
+    table = Table("when", "rotation", "ready", "live", "old group gone", "streams")
     for record in rotations:
         durations = (record["ready_seconds"], record["live_seconds"], record["old_gone_seconds"])
         table.add_row(
             clock(record["asked_at"]),
             record["sentence"],
             *("–" if seconds is None else f"{seconds:.2f} s" for seconds in durations),
+            record.get("pause") or "–",  # one that a release before this kept says nothing of it
         )
     console.print(table if rotations else "There was no rotation yet.")
 

@@ -13,6 +13,7 @@ from typing import Any
 from appliance.rotation.events import Activated, Event, Gone, Ready
 from engine.allocation import SMAllocation
 from engine.json_lines import MORE
+from engine.wire.to_controller import HandOver
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,12 @@ class RotationRecord:
     """One rotation that was asked for. Times are seconds since the epoch, durations seconds.
 
     `epoch` is that of the group at the new split, `way` how it came to be there: None for a split in force already.
-    `not_in_place` says why it was not taken in place, where that was tried.
+    `not_in_place` says why it was not taken in place, where that was tried. `change` is the number of the change in
+    place that made it, 0 for one with a new group.
+
+    So many `streams` saw a pause at the hand-over, in milliseconds beyond a usual step, as `engine.scheduler.hand_over`
+    defines it: the longest `pause_ms`, the median `median_pause_ms`. None until the scheduler has told, about a second
+    after the last stream has got over it.
     """
 
     number: int
@@ -44,6 +50,10 @@ class RotationRecord:
     ready_seconds: float | None = None
     live_seconds: float | None = None
     old_gone_seconds: float | None = None
+    change: int = 0
+    streams: int | None = None
+    pause_ms: float | None = None
+    median_pause_ms: float | None = None
     problem: str = ""
 
     @property
@@ -62,8 +72,15 @@ class RotationRecord:
         how = f"live after {self.live_seconds:.2f} s, {self.way}" if self.way else "in force already"
         return f"Rotation {self.number} to {self.asked}{why} was {how}."
 
+    @property
+    def pause(self) -> str:
+        """What streams saw of it, for a person; empty while that is not known."""
+        if self.streams is None:
+            return ""
+        return pause_words(self.streams, self.pause_ms, self.median_pause_ms)
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"asked": str(self.asked), "sentence": self.sentence}
+        return asdict(self) | {"asked": str(self.asked), "sentence": self.sentence, "pause": self.pause}
 
     def tell(self, what: str) -> None:
         """By its number, and by the epoch, which scheduler and leaders log."""
@@ -85,9 +102,10 @@ class History:
         self.on_record(record)
         return record
 
-    def goes(self, record: RotationRecord, way: Way, epoch: int, not_in_place: str = "") -> None:
+    def goes(self, record: RotationRecord, way: Way, epoch: int, change: int = 0, not_in_place: str = "") -> None:
         """How it is tried now, in which group, and what became of the change in place that was tried before."""
-        record.way, record.epoch, record.not_in_place = way, epoch, not_in_place
+        record.way, record.epoch, record.change, record.not_in_place = way, epoch, change, not_in_place
+        record.streams = record.pause_ms = record.median_pause_ms = None
         record.tell(f"Rotation {record.number} to {record.asked} is tried {way}.")
         self.on_record(record)
 
@@ -103,6 +121,17 @@ class History:
             case _:
                 return
         self.on_record(record)
+
+    def handed_over(self, told: HandOver) -> None:
+        """Keep what streams saw, for the rotation it belongs to; nobody asked for a takeover after a loss."""
+        record = next((record for record in reversed(self.records) if _is_of(told, record)), None)
+        if record is not None:
+            record.streams, record.pause_ms, record.median_pause_ms = told.streams, told.longest_ms, told.median_ms
+            record.tell(f"Rotation {record.number} to {record.asked}: {record.pause}.")
+            self.on_record(record)
+        elif told.streams:
+            words = pause_words(told.streams, told.longest_ms, told.median_ms)
+            log.info(f"The group took over: {words}.", extra={MORE: {"epoch": told.epoch}})
 
     def conclude(self, record: RotationRecord, problem: str) -> None:
         """It is over; `problem` says why it was not made, if it was not."""
@@ -133,3 +162,20 @@ class History:
 
     def _of_new_groups(self) -> Iterator[RotationRecord]:
         return (record for record in self.records if record.way is Way.NEW_GROUP)
+
+
+def _is_of(told: HandOver, record: RotationRecord) -> bool:
+    return record.streams is None and (record.epoch, record.change) == (told.epoch, told.change)
+
+
+def pause_words(streams: int, longest_ms: float | None, median_ms: float | None) -> str:
+    """What streams saw of a hand-over.
+
+    >>> pause_words(5, 12.3, 4.04), pause_words(1, 7.0, 7.0), pause_words(0, None, None)
+    ('5 streams paused, 12.3 ms at most, median 4.0 ms', 'one stream paused, 7.0 ms', 'no stream was under way')
+    """
+    if longest_ms is None or median_ms is None:
+        return "no stream was under way"
+    if streams == 1:
+        return f"one stream paused, {longest_ms:.1f} ms"
+    return f"{streams} streams paused, {longest_ms:.1f} ms at most, median {median_ms:.1f} ms"

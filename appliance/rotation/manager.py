@@ -163,12 +163,20 @@ class ProcessRotationManager:
         return state.in_force if state.active and not state.is_stopping else None
 
     def watch_load(self, seconds: float, on_report: Callable[[LoadReport], None]) -> None:
-        """Have `on_report` told how far requests have come, every so many seconds; in the manager's thread."""
+        """Have `on_report` told how far requests have come, every so many seconds; in the manager's thread.
+
+        With it comes what streams saw of a rotation.
+        """
+
+        def hear(report: LoadReport) -> None:
+            for told in report.hand_overs:
+                self._history.handed_over(told)
+            on_report(report)
 
         def ask() -> None:
             if not self._rotations.state.is_stopping:
                 if self._started.done() and not self._losses.is_under_way:
-                    self._links.ask_load(on_report)
+                    self._links.ask_load(hear)
                 self._attention.after(seconds, ask)
 
         self._attention.call(ask)

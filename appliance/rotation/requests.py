@@ -50,10 +50,10 @@ class Requests:
                 return wanted
         return None
 
-    def goes(self, way: Way, epoch: int, not_in_place: str = "") -> None:
+    def goes(self, way: Way, epoch: int, change: int = 0, not_in_place: str = "") -> None:
         """How what is under way is tried now, in which group, and why not in place where that was tried before."""
         if self._current is not None:
-            self._history.goes(self._current.record, way, epoch, not_in_place)
+            self._history.goes(self._current.record, way, epoch, change, not_in_place)
 
     def finish(self, problem: str) -> bool:
         """What is under way is over; False if nothing was that anybody asked for."""

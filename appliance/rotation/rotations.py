@@ -131,9 +131,9 @@ class Rotations:
         """How what was asked for is tried now, if that is another way than before."""
         now = self.state
         if now.changing_to is not None and before.changing_to is None and now.active is not None:
-            self._requests.goes(Way.IN_PLACE, now.active.epoch)
+            self._requests.goes(Way.IN_PLACE, now.active.epoch, change=now.changes)
         elif now.rotating_to not in (None, before.rotating_to):
-            self._requests.goes(Way.NEW_GROUP, now.rotating_to, problem)
+            self._requests.goes(Way.NEW_GROUP, now.rotating_to, not_in_place=problem)
 
     def _carry_out(self, action: Action) -> None:
         match action:

@@ -79,6 +79,14 @@ class LiveRequest:
         return self.token_ids[: self.length] if self.behind else self.token_ids
 
     @property
+    def seconds_a_token(self) -> float | None:
+        """The mean time between the tokens that went out from here; None before the second."""
+        steps = len(self.output_ids) - len(self.request.emitted_ids) - 1
+        if steps < 1 or self.first_token_at is None or self.last_token_at is None:
+            return None
+        return (self.last_token_at - self.first_token_at) / steps
+
+    @property
     def written_length(self) -> int:
         """Tokens whose K and V will be written if it runs to its limit: the last output is never fed back."""
         return len(self.request.prompt_ids) + self.request.sampling.max_tokens - 1

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from engine.allocation import Phase
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.phase_work import PhaseWork
-from engine.wire.to_controller import LoadReport, RequestProgress
+from engine.wire.to_controller import HandOver, LoadReport, RequestProgress
 from engine.wire.to_scheduler import Token
 
 
@@ -20,6 +20,7 @@ class Progress:
         self._clock = clock
         self._ended: list[RequestProgress] = []
         self._cancelled: list[int] = []
+        self._hand_overs: list[HandOver] = []
 
     def started(self, live: LiveRequest) -> None:
         """Its first chunk is on the way; after a preemption it has started already."""
@@ -45,10 +46,15 @@ class Progress:
         else:
             self._cancelled.append(live.id)
 
+    def handed_over(self, told: HandOver) -> None:
+        """All streams have got over it."""
+        self._hand_overs.append(told)
+
     def take_report(self, live: Iterable[LiveRequest], work: Mapping[Phase, PhaseWork]) -> LoadReport:
         """Everybody who is live, and who has ended since the last report."""
         ended, self._ended = self._ended, []
         cancelled, self._cancelled = self._cancelled, []
+        hand_overs, self._hand_overs = self._hand_overs, []
         prefill, decode = work[Phase.PREFILL], work[Phase.DECODE]
         return LoadReport(
             requests=(*ended, *(progress_of(one, is_finished=False) for one in live)),
@@ -60,6 +66,7 @@ class Progress:
             decode_seconds=decode.seconds,
             prefill_borrowed_seconds=prefill.borrowed_seconds,
             decode_borrowed_seconds=decode.borrowed_seconds,
+            hand_overs=tuple(hand_overs),
         )
 
 

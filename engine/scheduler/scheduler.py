@@ -15,6 +15,7 @@ from engine.request import Request, RequestState
 from engine.scheduler.admission import refusal
 from engine.scheduler.decode import DecodeBatch
 from engine.scheduler.groups import Groups, Worker
+from engine.scheduler.hand_over import HandingOver
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import Exit, LiveRequest
 from engine.scheduler.outbox import Channel, Outbox
@@ -62,11 +63,13 @@ class Scheduler:
         self.probes: dict[int, LiveRequest] = {}
         self.live_by_key: Counter[str] = Counter()
         self.progress = Progress(clock)
+        self._clock = clock
         self.preemptions = 0
         self.work = {phase: PhaseWork() for phase in Phase}
         self._admitted = 0
         self._watcher: bytes | None = None
         self._split_change: SplitChange | None = None
+        self._hand_over: HandingOver | None = None
 
     # ── gateways ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -163,6 +166,8 @@ class Scheduler:
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds, report.borrowed_seconds)
         self.work[Phase.DECODE].did_step(report.seconds, len(report.tokens), report.borrowed_seconds)
+        if self._hand_over is not None:
+            self._hand_over.see(worker, report.tokens, self._clock())
         for token in report.tokens:
             live = self.live.get(token.request_id)
             if live is not None:
@@ -242,7 +247,10 @@ class Scheduler:
         if not self.groups.is_complete(epoch):
             problem = f"The group of epoch {epoch} is not ready."
         else:
+            before = self.groups.route(Phase.DECODE)
             self.groups.activate(epoch)
+            if self.groups.route(Phase.DECODE) is not before:
+                self._hand_over = HandingOver.begin(epoch, self.decode.running.values())
         self.outbox.put(Channel.CONTROLLER, peer, Activated(epoch, problem))
 
     def change_split(self, peer: bytes, order: ChangeSplit) -> None:
@@ -254,6 +262,10 @@ class Scheduler:
             self.outbox.put(Channel.CONTROLLER, peer, SplitChanged(order.epoch, order.sequence, problem))
         else:
             self._split_change = SplitChange(peer, order.epoch, order.sequence, order.split, order.prepare)
+            decoder = self.groups.route(Phase.DECODE)
+            if decoder is not None and decoder.epoch == order.epoch:
+                running = self.decode.running.values()
+                self._hand_over = HandingOver.begin(order.epoch, running, order.split, order.sequence)
 
     def retire(self, epoch: int) -> None:
         """Let the workers of `epoch` (0: all) finish their step and exit."""
@@ -296,6 +308,9 @@ class Scheduler:
         self._plan_decode()
         for epoch in self.groups.take_idle(lambda worker: bool(worker.in_flight or self.decode.lanes_of(worker))):
             self._tell_watcher(GroupIdle(epoch))
+        if self._hand_over is not None and not self._hand_over.waiting:
+            self.progress.handed_over(self._hand_over.told)
+            self._hand_over = None
 
     def _plan_split(self) -> None:
         """Bring the group closer to the split it is to take. Who has lost a worker never does: another takes over."""
@@ -405,6 +420,8 @@ class Scheduler:
         """No step touches the request's pages any more: take them back, and start it again or forget it."""
         self.prefill.remove(live)
         self.decode.remove(live)
+        if self._hand_over is not None:
+            self._hand_over.drop(live)
         self.allocator.release(live.id)
         if live.exit is Exit.PREEMPTED:
             live.restart(draws_again=self.limits.chunk_tokens is not None)

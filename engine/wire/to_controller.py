@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.wire.codec import Codec, Message
 
 # ── from the scheduler ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,10 +107,25 @@ class RequestProgress(Message, frozen=True):
     is_finished: bool
 
 
+class HandOver(msgspec.Struct, frozen=True, array_like=True):
+    """Decode has gone over to the group of `epoch`, or by change number `change` this group to another split in place.
+
+    How many `streams` saw it, and the pauses they saw, as `engine.scheduler.hand_over` defines them; None where no
+    stream was under way. Never sent by itself: a controller of the release before knows no such message.
+    """
+
+    epoch: int
+    change: int = 0
+    streams: int = 0
+    median_ms: float | None = None
+    longest_ms: float | None = None
+
+
 class LoadReport(Message, frozen=True):
     """All live requests and those that ended since the last report; what workers computed since the scheduler began.
 
     Seconds are those of steps, rests left out; borrowed ones, in which the phase had the whole device, are among them.
+    `hand_overs` are those that all streams have got over since the last report.
     """
 
     requests: tuple[RequestProgress, ...]
@@ -120,6 +137,7 @@ class LoadReport(Message, frozen=True):
     decode_seconds: float
     prefill_borrowed_seconds: float = 0.0
     decode_borrowed_seconds: float = 0.0
+    hand_overs: tuple[HandOver, ...] = ()
 
 
 # ── from leaders ────────────────────────────────────────────────────────────────────────────────────────────────────

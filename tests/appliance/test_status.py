@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from appliance.rotation.description import describe_scheduler
-from appliance.status import headline, worker_table
+from appliance.rotation.history import RotationRecord
+from appliance.status import headline, show_rotations, worker_table
+from engine.allocation import SMAllocation
 from engine.wire.to_controller import Status, WorkerStatus
 
 
@@ -56,3 +58,15 @@ def test_each_workers_sms_and_the_part_of_its_time_that_it_borrowed() -> None:
     (decode, prefill) = text_of(worker_table(described)).splitlines()[1:3]
     assert decode.split()[-7:] == ["40", "%", "52", "10", "8.0", "s", "0%"]
     assert prefill.split()[-7:] == ["60", "%", "80", "10", "8.0", "s", "25%"]
+
+
+def test_rotations_tell_the_pause_that_streams_saw() -> None:
+    """A release before this kept none; the record of one that is under way has none yet."""
+    told = RotationRecord(1, SMAllocation(60, 40), "", 0.0, streams=5, pause_ms=9.0, median_pause_ms=2.0).as_dict()
+    quiet = RotationRecord(2, SMAllocation(60, 40), "", 0.0, streams=0).as_dict()
+    old = {name: value for name, value in told.items() if name != "pause"}
+    console = Console(width=250)
+    with console.capture() as capture:
+        show_rotations([told, quiet, old], console)
+    cells = [line.split("│")[-2].strip() for line in capture.get().splitlines() if line.startswith("│")]
+    assert cells == ["5 streams paused, 9.0 ms at most, median 2.0 ms", "no stream was under way", "–"]

@@ -7,8 +7,9 @@ two requests changes the output.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -118,6 +119,7 @@ class Rehearsal:
         *,
         colocated: bool = False,
         prefix_caching: bool = True,
+        clock: Callable[[], float] = time.monotonic,
         **limits: int,
     ):
         self.page_size = page_size
@@ -132,7 +134,8 @@ class Rehearsal:
         } | limits
         self._limits = Limits(**bounds)
         self._prefix_caching = prefix_caching
-        self.scheduler = Scheduler(self._limits, self.allocator)
+        self._clock = clock
+        self.scheduler = Scheduler(self._limits, self.allocator, self._clock)
         self.model = self.model_type(pages + 1, page_size)
         self.workers: dict[bytes, RehearsedWorker] = {}
         self.requests: dict[int, Request] = {}
@@ -167,7 +170,7 @@ class Rehearsal:
         self.workers.clear()
         self.scheduler.outbox.take()
         self.allocator = PageAllocator.adopting(self.ledger, self.page_size, prefix_caching=self._prefix_caching)
-        self.scheduler = Scheduler(self._limits, self.allocator)
+        self.scheduler = Scheduler(self._limits, self.allocator, self._clock)
         self.scheduler.watch(CONTROLLER)
         for request_id, output in self.outputs.items():
             if request_id not in self.finished and request_id not in unwanted:

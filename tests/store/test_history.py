@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from appliance.rotation.history import History as RotationHistory
-from appliance.rotation.history import RotationRecord
+from appliance.rotation.history import RotationRecord, Way
 from appliance.slo import SLOTarget
 from appliance.slo.decision import Action, Choice, Decision
 from appliance.slo.decisions import DecisionLog
@@ -17,6 +17,7 @@ from appliance.store.journal import Journal
 from appliance.store.reading import FILE, reading
 from appliance.store.writer import Writer
 from engine.allocation import SMAllocation
+from engine.wire.to_controller import HandOver
 
 SPLIT, OTHER = SMAllocation(50, 50), SMAllocation(70, 30)
 
@@ -71,6 +72,19 @@ def test_over_two_runs(tmp_path: Path) -> None:
         assert [row["problem"] for row in queries.rotations(connection)] == ["", "no spare was ready.", ""]
         kinds = [mark["kind"] for mark in queries.marks(connection, 0.0)]
         assert kinds == ["decision"] * 2 + ["rotation"] * 3
+
+
+def test_the_pause_that_streams_saw_is_kept(tmp_path: Path) -> None:
+    """It is told after the rotation was live."""
+    run = Run(tmp_path, 1)
+    record = run.rotations.begin(OTHER, "a test")
+    run.rotations.goes(record, Way.NEW_GROUP, 2)
+    run.rotations.conclude(record, "")
+    run.rotations.handed_over(HandOver(2, 0, 5, 2.0, 9.0))
+    run.writer.stop()
+    (kept,) = History(tmp_path, 2).rotations([], 100)
+    assert (kept["streams"], kept["median_pause_ms"], kept["pause_ms"]) == (5, 2.0, 9.0)
+    assert kept["pause"] == record.pause
 
 
 def test_memory_alone_where_nothing_can_be_read(tmp_path: Path) -> None:

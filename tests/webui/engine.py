@@ -44,6 +44,7 @@ class StandInEngine:
         if not record.problem:
             self._group = Group(self._group.epoch + 1, "b", allocation, Stage.ACTIVE)
             record.epoch, record.way, record.live_seconds = self._group.epoch, Way.NEW_GROUP, 0.5
+            record.streams, record.pause_ms, record.median_pause_ms = 5, 9.0, 2.0
         self._on_record(record)
         return record
 

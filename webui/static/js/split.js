@@ -41,6 +41,7 @@ function group({ slot, split, stage, epoch, pids }, inForce) {
 }
 
 let known = null;
+let said = null;
 
 document.addEventListener("live", ({ detail: { appliance } }) => {
   if (!appliance) return;
@@ -49,10 +50,12 @@ document.addEventListener("live", ({ detail: { appliance } }) => {
   box("split-note").textContent = overlap(appliance.split);
   box("groups").replaceChildren(...appliance.groups.map((one) => group(one, appliance.split)));
   box("rotation-sentence").textContent = appliance.rotation?.sentence ?? "";
-  const now = `${appliance.rotations} ${appliance.rotation?.sentence} ${appliance.rotation?.old_gone_seconds} ${appliance.split}`;
+  const { sentence, old_gone_seconds: gone, pause } = appliance.rotation ?? {};
+  const now = `${appliance.rotations} ${sentence} ${gone} ${pause} ${appliance.split}`;
+  if (known === null) said = sentence;
   if (known !== null && known !== now) {
     document.body.dispatchEvent(new Event("rotated"));
-    if (!appliance.is_rotating && appliance.rotation) toast(appliance.rotation.sentence);
+    if (!appliance.is_rotating && sentence !== said) toast(said = sentence);
     markInForce(appliance.split);
   }
   known = now;
