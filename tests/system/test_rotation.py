@@ -84,6 +84,9 @@ def rotate_under_load(appliance: Appliance, rotations: int) -> None:
     assert all(not record["problem"] for record in records)
     epochs = [record["epoch"] for record in records if record["way"] == "with a new group"]
     assert epochs == sorted(set(epochs))
+    seen = [record for record in records if record["way"] == "with a new group" and record["streams"]]
+    assert seen, "clients ask all the time"
+    assert all(0.0 <= record["median_pause_ms"] <= record["pause_ms"] for record in seen)
 
 
 def under_load(appliance: Appliance, acts: Sequence[Callable[[], None]]) -> None:
