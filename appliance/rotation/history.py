@@ -171,11 +171,16 @@ def _is_of(told: HandOver, record: RotationRecord) -> bool:
 def pause_words(streams: int, longest_ms: float | None, median_ms: float | None) -> str:
     """What streams saw of a hand-over.
 
-    >>> pause_words(5, 12.3, 4.04), pause_words(1, 7.0, 7.0), pause_words(0, None, None)
-    ('5 streams paused, 12.3 ms at most, median 4.0 ms', 'one stream paused, 7.0 ms', 'no stream was under way')
+    >>> pause_words(5, 12.3, 4.04), pause_words(1, 7.0, 7.0)
+    ('5 streams paused, 12.3 ms at most, median 4.0 ms', 'one stream paused, 7.0 ms')
+    >>> pause_words(5, 0.0, 0.0), pause_words(0, None, None)
+    ('5 streams went on without a pause', 'no stream was under way')
     """
     if longest_ms is None or median_ms is None:
         return "no stream was under way"
+    who = "one stream" if streams == 1 else f"{streams} streams"
+    if longest_ms == 0:
+        return f"{who} went on without a pause"
     if streams == 1:
-        return f"one stream paused, {longest_ms:.1f} ms"
-    return f"{streams} streams paused, {longest_ms:.1f} ms at most, median {median_ms:.1f} ms"
+        return f"{who} paused, {longest_ms:.1f} ms"
+    return f"{who} paused, {longest_ms:.1f} ms at most, median {median_ms:.1f} ms"

@@ -64,8 +64,8 @@ class HandingOver:
         assert not self.waiting, "some stream has not got over it"
         if not self.pauses:
             return HandOver(self.epoch, self.change)
-        middle, longest = median(self.pauses), max(self.pauses)
-        return HandOver(self.epoch, self.change, len(self.pauses), middle * 1000, longest * 1000)
+        median_ms, longest_ms = (round(seconds * 1000, 1) for seconds in (median(self.pauses), max(self.pauses)))
+        return HandOver(self.epoch, self.change, len(self.pauses), median_ms, longest_ms)
 
 
 def _is_stream(live: LiveRequest) -> bool:

@@ -52,6 +52,14 @@ def test_without_streams_it_says_so() -> None:
     assert record.pause == "no stream was under way"
 
 
+def test_a_pause_that_no_stream_saw_is_none() -> None:
+    history = History()
+    record = history.begin(SPLIT, "")
+    history.goes(record, Way.NEW_GROUP, 2)
+    history.handed_over(HandOver(2, 0, 3, 0.0, 0.0))
+    assert record.pause == "3 streams went on without a pause"
+
+
 def test_what_was_told_of_a_change_in_place_that_failed_is_not_that_of_the_rotation() -> None:
     history = History()
     record = history.begin(SPLIT, "")

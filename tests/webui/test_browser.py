@@ -130,6 +130,7 @@ def watch_a_rotation(page: Page, console: str, appliance: Appliance) -> None:
     rotation = page.locator("#timeline").get_by_role("row").filter(has_text="to watch it")
     expect(rotation).to_contain_text("with a new group", timeout=PATIENCE_MS)
     expect(rotation.get_by_text("live", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(rotation).to_contain_text("no stream was under way", timeout=PATIENCE_MS)
     assert appliance.status["split_in_force"] == "30/70"
 
 
