@@ -1,4 +1,6 @@
-"""Passes on to the policy what the scheduler tells of requests and work, and learns what one request alone needs."""
+"""Passes on to the policy what the scheduler tells of requests and work, and learns what one request alone needs.
+
+What was seen in the last minutes is kept as it was, for whoever wants to simulate it."""
 
 from __future__ import annotations
 
@@ -7,9 +9,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from appliance.recent_load import LoadMemory
 from appliance.slo import RequestRecord, SLOAwareResourceManager, WorkTotals
 from appliance.slo.alone import Alone
-from appliance.slo.profile import Profile
+from appliance.slo.profile import Profile, Speeds
 from engine.allocation import SMAllocation
 from engine.wire.to_controller import LoadReport
 
@@ -28,6 +31,7 @@ class LoadWatch:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.alone = Alone()
+        self.memory = LoadMemory()
         self._policy = policy
         self._profile = profile
         self._in_force = in_force
@@ -38,23 +42,29 @@ class LoadWatch:
     def observe(self, report: LoadReport) -> None:
         """How far requests have come, and what the workers have computed."""
         self._note_split()
-        for progress in report.requests:
-            record = RequestRecord(**msgspec.structs.asdict(progress))
+        records = [RequestRecord(**msgspec.structs.asdict(progress)) for progress in report.requests]
+        for record in records:
             self._policy.observe(record)
             self._learn(record)
         for request_id in report.cancelled:
             self._policy.forget(request_id)
-        self._policy.count_work(
-            WorkTotals(
-                report.prefill_tokens,
-                report.prefill_seconds,
-                report.decode_tokens,
-                report.decode_steps,
-                report.decode_seconds,
-                report.prefill_borrowed_seconds,
-                report.decode_borrowed_seconds,
-            )
+        totals = WorkTotals(
+            report.prefill_tokens,
+            report.prefill_seconds,
+            report.decode_tokens,
+            report.decode_steps,
+            report.decode_seconds,
+            report.prefill_borrowed_seconds,
+            report.decode_borrowed_seconds,
         )
+        self._policy.count_work(totals)
+        self.memory.observe(records, totals, self._step_speeds(), self._clock())
+
+    def _step_speeds(self) -> Speeds | None:
+        """How fast a phase's steps are in its share; one that rests between them makes each at full speed."""
+        if self._split is None:
+            return None
+        return self._profile.speeds(self._split) if self._profile.stretches_steps else Speeds(1.0, 1.0)
 
     def _note_split(self) -> None:
         if (split := self._in_force()) != self._split:

@@ -12,6 +12,7 @@ from appliance.control.messages import (
     AddKey,
     AskDecisions,
     AskGpuMemory,
+    AskRecentLoad,
     AskRotation,
     AskRotations,
     AskStatus,
@@ -36,6 +37,7 @@ from appliance.supervisor.systemd import Units
 from appliance.supervisor.units_desk import answer_about_units
 from engine.allocation import SMAllocation
 from engine.config import Mode as ServingMode
+from engine.config import ServerArgs
 
 
 class ControlDesk:
@@ -70,6 +72,8 @@ class ControlDesk:
                     records = self._store.history.rotations(records, limit)
                 records = records[-max(limit, 1) :]
                 return Reply(True, "", json.dumps(records, default=str))
+            case AskRecentLoad():
+                return self._recent_load()
             case AskDecisions(limit):
                 records = [record.as_dict() for record in self._policy.decisions]
                 if self._store is not None:
@@ -91,6 +95,21 @@ class ControlDesk:
             case FreeCachedPages():
                 pages = self._rotation.free_cached_pages()
                 return Reply(True, f"{pages} cached KV pages are free now.", json.dumps({"pages": pages}))
+
+    def _recent_load(self) -> Reply:
+        """Refused where nothing serves, or there is no split to choose."""
+        offer, in_force = self._rotation.offer, self._rotation.allocation_in_force
+        scheduler = self._rotation.status["scheduler"]
+        if offer.ladder is None or in_force is None or scheduler is None:
+            return Reply(False, "No two workers serve here now, so there are no splits to compare.")
+        told = {
+            "load": self._watch.memory.recent(),
+            "box": _limits(self._rotation.settings) | {"pages": scheduler["total_pages"]},
+            "profile": offer.profile.as_dict(),
+            "ladder": [str(rung) for rung in offer.ladder],
+            "in_force": str(in_force),
+        }
+        return Reply(True, "", msgspec.json.encode(told).decode())
 
     def _set_target(self, command: SetTarget) -> Reply:
         """Refused, with nothing changed, where one request alone needs longer."""
@@ -149,3 +168,9 @@ class ControlDesk:
             raise ValueError("One worker serves both phases here: there is no split; --new-group renews the worker.")
         record = self._rotation.rotate(allocation, reason=command.reason, new_group=command.new_group)
         return Reply(not record.problem, record.sentence, msgspec.json.encode(record.as_dict()).decode())
+
+
+def _limits(settings: ServerArgs) -> dict[str, Any]:
+    """As a simulated box has them."""
+    names = ("page_size", "max_model_len", "max_running_requests", "max_queued_requests", "prefill_token_budget")
+    return {name: getattr(settings, name) for name in (*names, "borrowing", "in_place")}

@@ -18,6 +18,10 @@ class AskRotation(Message, frozen=True):
     reason: str = ""
 
 
+class AskRecentLoad(Message, frozen=True):
+    """What a simulation of the last minutes' load goes by: as `appliance.simulator.foretelling.Task`, but targets."""
+
+
 class AskRotations(Message, frozen=True):
     """The latest rotations, oldest first, each with what became of it."""
 
@@ -108,6 +112,7 @@ Command = (
     AskStatus
     | AskRotation
     | AskRotations
+    | AskRecentLoad
     | AskDecisions
     | SetTarget
     | SetMode

@@ -64,6 +64,15 @@ PREVIEW = thing(
     doubt=TEXT,
     decided_at=MAYBE_NUMBER,
 )
+SIMULATED = thing(
+    problem=TEXT,
+    requests=INTEGER,
+    seconds=NUMBER,
+    seen=MAYBE_NUMBER,
+    doubt=TEXT,
+    in_force=TEXT,
+    rows=many(thing(name=TEXT, attainment=NUMBER, ttft_p95_ms=MAYBE_NUMBER, tpot_p95_ms=MAYBE_NUMBER, changes=INTEGER)),
+)
 REPORT = fields_of(Compliance)
 DECISION = thing(number=INTEGER, decided_at=NUMBER, action=TEXT, in_force=TEXT, split=TEXT, sentence=TEXT)
 ROTATION = thing(number=INTEGER, asked=TEXT, reason=TEXT, asked_at=NUMBER, problem=TEXT, sentence=TEXT)

@@ -41,6 +41,14 @@ OPERATIONS = (
         None,
         (("ttft_ms", "query", "Target in milliseconds."), ("tpot_ms", "query", "Target in milliseconds.")),
     ),
+    Operation(
+        "get",
+        "/slo/simulation",
+        "The last minutes' load, simulated at each split and under the policy; takes seconds.",
+        answers.SIMULATED,
+        None,
+        (("ttft_ms", "query", "Target in milliseconds."), ("tpot_ms", "query", "Target in milliseconds.")),
+    ),
     Operation("get", "/report", "The compliance report.", answers.REPORT, None, (SPAN,)),
     Operation(
         "get",

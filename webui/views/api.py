@@ -28,7 +28,7 @@ from webui.views.health import backups as all_backups
 from webui.views.keys import all_keys
 from webui.views.logs import log_filter
 from webui.views.processes import units as all_units
-from webui.views.slo import foretold, target_history
+from webui.views.slo import foretold, simulation, target_history
 from webui.views.split import recent_rotations
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -87,6 +87,12 @@ def preview_slo() -> ResponseReturnValue:
 
 def _rung(rung: Rung) -> dict:
     return {"split": rung.split, "is_kept": not rung.verdict.violation} | rung.predicted._asdict()
+
+
+@blueprint.get("/slo/simulation")
+def simulate_slo() -> ResponseReturnValue:
+    found = simulation()
+    return jsonify(found._asdict() | {"doubt": found.doubt, "rows": [row._asdict() for row in found.rows]})
 
 
 @blueprint.get("/report")

@@ -22,6 +22,7 @@ from webui.pages.fields import NumberField
 from webui.services import services
 from webui.slo import report
 from webui.slo.preview import doubt, preview
+from webui.slo.simulated import Simulated, simulated
 from webui.views.people import actor
 
 blueprint = Blueprint("slo", __name__, url_prefix="/slo")
@@ -94,6 +95,19 @@ def mode_form(status: dict | None) -> ModeForm:
 def show_preview() -> ResponseReturnValue:
     """A part of the page, renewed as the form is filled in."""
     return render_template("slo_preview.html", **foretold())
+
+
+@blueprint.get("/simulation")
+def show_simulation() -> ResponseReturnValue:
+    """A part of the page that takes seconds to make, and is made when somebody asks for it."""
+    return render_template("slo_simulation.html", found=simulation())
+
+
+def simulation() -> Simulated:
+    """The last minutes' load at each split and under the policy, against the targets that are asked about."""
+    pace = _in_force(services().controller.status())
+    asked = {name: request.args.get(name, pace[name], type=float) for name in pace}
+    return simulated(services().controller, asked)
 
 
 def foretold() -> dict[str, Any]:
