@@ -240,6 +240,29 @@ def test_a_rotation_is_asked_for_without_a_mouse(console: str, chromium: Browser
     page.context.close()
 
 
+def test_a_backup_is_gone_back_to(console: str, chromium: Browser, logged_in: Any) -> None:
+    page = owners_page(chromium, console, "phone")
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{console}/health/")
+    page.get_by_role("button", name=re.compile("^Restore appliance-")).first.click()
+    expect(page.get_by_role("heading", name="Go back to")).to_be_visible()
+    look_at(page, "restore-phone")
+    page.get_by_role("button", name="Restore it").click()
+    expect(page.get_by_text("The database is that of appliance-")).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^Restore replaced-"))).to_be_visible()
+    page.context.close()
+
+
+def test_what_can_be_simulated_is_said_on_the_page(console: str, chromium: Browser, logged_in: Any) -> None:
+    page = owners_page(chromium, console)
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{console}/slo/")
+    page.get_by_role("button", name="Simulate the last minutes").click()
+    expect(page.get_by_role("button", name="Simulate again")).to_be_visible()
+    look_at(page, "simulation-light")
+    page.context.close()
+
+
 def test_a_page_without_a_stream_asks_again_and_again(console: str, chromium: Browser, logged_in: Any) -> None:
     page = owners_page(chromium, console)
     page.route("**/live/stream*", lambda route: route.abort())
