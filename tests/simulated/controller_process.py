@@ -47,7 +47,7 @@ class SimulatedController(Process):
 
     def __init__(self, world: World, split: SMAllocation):
         super().__init__(world, "controller")
-        self.state = State()
+        self.state = State(keeps_warm=world.scenario.keeps_warm)
         self.links = SimulatedLinks(world, self, self._happen)
         self.losses = SchedulerLosses(self._start_next_scheduler, world.say, clock=lambda: world.clock.now)
         self._wanted: deque[Asked] = deque()

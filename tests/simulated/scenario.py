@@ -50,6 +50,7 @@ class Scenario(NamedTuple):
     prefix_caching: bool
     colocated: bool
     on_gpu: bool
+    keeps_warm: bool
     runs_ahead: bool
     step_seconds: float
     gateways: int
@@ -72,6 +73,7 @@ def scenario_of(seed: int) -> Scenario:
         prefix_caching=chance.random() < 0.7,
         colocated=chance.random() < 0.2,
         on_gpu=chance.random() < 0.5,
+        keeps_warm=Random(f"standby {seed}").random() < 0.3,
         runs_ahead=chance.random() < 0.7,
         step_seconds=chance.choice((0.005, 0.03, 0.15)),
         gateways=gateways,
