@@ -31,7 +31,7 @@ def test_models(stand: Stand) -> None:
 def test_health_needs_no_key(stand: Stand) -> None:
     response = httpx.get(f"{stand.url}/health", trust_env=False)
     assert response.status_code == 200
-    expected = {"status": "ready", "waiting": 0, "running": 1, "free_pages": 75, "total_pages": 100}
+    expected = {"status": "ready", "waiting": 0, "running": 1, "free_pages": 75, "total_pages": 100, "reason": ""}
     assert response.json() == expected
 
 

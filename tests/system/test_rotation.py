@@ -43,8 +43,8 @@ def serving_pids(appliance: Appliance) -> set[int]:
     return {worker["pid"] for worker in appliance.status["scheduler"]["workers"] if worker["is_active"]}
 
 
-def test_rotations_under_load_change_no_token(appliance: Appliance, request: pytest.FixtureRequest) -> None:
-    """Ten in the short tier; set by the long tier's test below."""
+@pytest.mark.timeout(300)
+def test_rotations_under_load_change_no_token(appliance: Appliance) -> None:
     rotate_under_load(appliance, rotations=10)
 
 
