@@ -113,8 +113,8 @@ class SchedulerService:
                 self._end_of(pidfd)
             self._look_at_steps()
             self._scheduler.plan()
+            self._publish()  # first: who has a last token sees the pages that came back with it
             self._send()
-            self._publish()
             watchdog.feed()
             garbage.may_be_collected(is_at_rest=not self._scheduler.live)
         self._context.destroy(linger=200)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,13 @@ class Appliance:
 
     @property
     def pages_in_use(self) -> int:
-        return self.health["total_pages"] - self.health["free_pages"]
+        """Once it is at rest; what the last step gave back may be told a moment after its tokens."""
+        for _ in range(200):
+            health = self.health
+            if health["total_pages"] == health["free_pages"]:
+                return 0
+            time.sleep(0.05)
+        return health["total_pages"] - health["free_pages"]
 
     @property
     def status(self) -> dict[str, Any]:
