@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.system.appliance import Appliance, running_appliance
 
 pytestmark = [pytest.mark.system]
 
-CHUNK_TOKENS, OUTPUT_TOKENS, CONCURRENCY = 48, 40, 12
+CHUNK_TOKENS, OUTPUT_TOKENS, CONCURRENCY, ROUNDS = 48, 40, 12, 10
 SHAPE: dict[str, Any] = {
     "hidden_size": 96,
     "intermediate_size": 160,
@@ -73,6 +74,10 @@ def test_neighbours_preemption_and_rotations_change_no_bit(
             command = ["rotate", "--prefill", prefill, "--decode", str(100 - int(prefill)), *more]
             subprocess.run([sys.executable, "-m", "appliance", *command], env=appliance.serve.environment, check=True)
         answers = [each.result() for each in asked]
+        for _ in range(ROUNDS):  # who meets whom in the pool is a matter of time
+            if appliance.status["scheduler"]["preemptions"]:
+                break
+            answers += clients.map(partial(ask, appliance), prompts * 2)
         assert appliance.status["scheduler"]["preemptions"] > 0
     for at, answer in enumerate(answers):
         assert answer == alone[at % len(prompts)], at % len(prompts)
