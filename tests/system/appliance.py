@@ -103,11 +103,14 @@ class Appliance:
     @property
     def pages_in_use(self) -> int:
         """Once it is at rest; what the last step gave back may be told a moment after its tokens."""
-        for _ in range(200):
-            health = self.health
-            if health["total_pages"] == health["free_pages"]:
-                return 0
+        deadline = time.monotonic() + 10.0
+        while (in_use := self._pages_in_use_now) and time.monotonic() < deadline:
             time.sleep(0.05)
+        return in_use
+
+    @property
+    def _pages_in_use_now(self) -> int:
+        health = self.health
         return health["total_pages"] - health["free_pages"]
 
     @property
