@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import httptools
 import msgspec
 
+from bench.http_reader import HttpReader
 from bench.record import Record
 
 _DATA = b"data:"
@@ -21,32 +21,15 @@ _USAGE = b'"completion_tokens"'
 _TOKEN_IDS = b'"token_ids":['
 
 
-class AnswerReader:
+class AnswerReader(HttpReader):
     """Fills `record` with what arrives. `is_finished`: nothing more can come that would change it."""
 
     def __init__(self, record: Record):
-        self._record = record
-        self._parser = httptools.HttpResponseParser(self)
+        super().__init__(record)
         self._status = 0
         self._pending = b""
-        self._now = 0.0
         self._has_error = False
         self._is_done = False
-        self.is_finished = False
-
-    def feed(self, data: bytes, now: float) -> None:
-        """Bytes that arrived at `now`."""
-        self._now = now
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._record.failure = "no HTTP"
-            self.is_finished = True
-
-    def end(self) -> None:
-        """No more bytes come: judge what there is."""
-        if self._record.failure != "no HTTP":
-            self._record.failure = self._failure()
 
     def _failure(self) -> str | None:
         record = self._record

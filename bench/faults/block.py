@@ -14,7 +14,6 @@ from typing import NamedTuple
 import uvloop
 
 from appliance.workload import Arrival
-from bench.client import Planned, run_rounds
 from bench.endpoint import Endpoint
 from bench.faults.box import LOOK_SECONDS, Box
 from bench.faults.injector import Injector, Moments
@@ -22,10 +21,9 @@ from bench.faults.result import FaultConfiguration, FaultLine, Injected
 from bench.faults.users import GRACE_SECONDS, Users
 from bench.faults.verdict import EQUAL, Asked, silences, verdict_on
 from bench.faults.victim import Draw
-from bench.record import Record
 from bench.results import Origin
+from bench.rotation.undisturbed import undisturbed_answers
 from bench.rotation.witness import Witness, witnesses
-from engine.errors import SemiPDError
 
 WITNESSES = 12
 SHORTEST_PROMPT, LONGEST_PROMPT, COMMON_PREFIX = 8, 120, 48
@@ -58,13 +56,7 @@ def learn(endpoint: Endpoint, vocabulary: int, seed: int) -> Known:
         one._replace(prompt=common + one.prompt) if number % 2 else one
         for number, one in enumerate(witnesses(lengths, vocabulary, seed))
     ]
-    plan = [
-        [Planned(Record(0.0, len(one.prompt), one.output_tokens, token_ids=[]), one.request(endpoint))] for one in known
-    ]
-    records = run_rounds(endpoint, plan, GRACE_SECONDS).records
-    if failed := [record.failure for record in records if record.failure is not None]:
-        raise SemiPDError(f"An undisturbed answer failed: {failed[0]}.")
-    return Known(known, [record.token_ids or [] for record in records])
+    return Known(known, undisturbed_answers(endpoint, known, GRACE_SECONDS))
 
 
 class Block(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import httptools
 import msgspec
 
+from bench.http_reader import HttpReader
 from bench.record import Record
 
 
@@ -22,28 +22,12 @@ class _Answer(msgspec.Struct):
     usage: _Usage
 
 
-class WholeReader:
+class WholeReader(HttpReader):
     """Fills `record`; all of an answer's tokens come at once. `failure` is in the words of `AnswerReader`."""
 
     def __init__(self, record: Record):
-        self._record = record
-        self._parser = httptools.HttpResponseParser(self)
+        super().__init__(record)
         self._body = b""
-        self._now = 0.0
-        self.is_finished = False
-
-    def feed(self, data: bytes, now: float) -> None:
-        self._now = now
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._record.failure = "no HTTP"
-            self.is_finished = True
-
-    def end(self) -> None:
-        """No more bytes come: judge what there is."""
-        if self._record.failure != "no HTTP":
-            self._record.failure = self._failure()
 
     def _failure(self) -> str | None:
         record = self._record

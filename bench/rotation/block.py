@@ -15,7 +15,7 @@ import uvloop
 
 from appliance.instance import Instance
 from appliance.workload import draw_together, mix_named
-from bench.client import LoadClient, Planned, run_rounds
+from bench.client import LoadClient
 from bench.endpoint import Endpoint
 from bench.record import Observed, Record
 from bench.results import Origin
@@ -23,10 +23,10 @@ from bench.rotation.load import EndlessLoad
 from bench.rotation.orders import Orders, Outcome
 from bench.rotation.result import Rotated, RotationConfiguration, RotationLine
 from bench.rotation.timeline import Span, calm_gaps, calm_pauses, longest_gap, pauses
+from bench.rotation.undisturbed import undisturbed_answers
 from bench.rotation.witness import Witness, fault_of, witnesses
 from bench.summary import p99_ms
 from engine.allocation import SMAllocation
-from engine.errors import SemiPDError
 
 WITNESSES = 24
 GRACE_SECONDS = 120.0
@@ -45,13 +45,7 @@ def learn(endpoint: Endpoint, asked: RotationConfiguration, vocabulary: int) -> 
     known = witnesses(lengths, vocabulary, asked.seed)
     if not asked.is_exact:
         return Known(known, None)
-    plan = [
-        [Planned(Record(0.0, len(one.prompt), one.output_tokens, token_ids=[]), one.request(endpoint))] for one in known
-    ]
-    records = run_rounds(endpoint, plan, GRACE_SECONDS).records
-    if failed := [record.failure for record in records if record.failure is not None]:
-        raise SemiPDError(f"An undisturbed answer failed: {failed[0]}.")
-    return Known(known, [record.token_ids or [] for record in records])
+    return Known(known, undisturbed_answers(endpoint, known, GRACE_SECONDS))
 
 
 class Block(NamedTuple):
