@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 COMPILER_BYTES = 3 << 30
-"""What one compiler of attention may take of the host's memory."""
+"""Assumed of one compiler of attention, generously: less would let a box with many cores and little memory swap."""
 
 _FLAGS = "MAKEFLAGS"
 _LIMIT = "MAX_JOBS"
