@@ -27,6 +27,7 @@ from appliance.rotation.events import (
 )
 from engine.allocation import SMAllocation
 from engine.config import SLOTS, Mode, PortArgs, ServerArgs
+from engine.fault_point import FaultPoint, reached
 from engine.wire import to_controller as told
 from engine.wire import to_leader, to_scheduler
 from engine.wire.codec import Codec, Message
@@ -98,12 +99,15 @@ class Links:
             case Form(epoch, slot, split):
                 shares = (split.prefill_percentage, split.decode_percentage)
                 order = to_leader.FormGroup(epoch, *shares, self._is_colocated, self._prepared_beside(split))
+                reached(FaultPoint.CONTROLLER_FORMS)
                 self._to_leader(slot, order)
             case Activate(epoch):
+                reached(FaultPoint.CONTROLLER_ACTIVATES)
                 self._to_scheduler(to_scheduler.Activate(epoch))
             case Change(epoch, change, split):
                 self._to_scheduler(to_scheduler.ChangeSplit(epoch, change, split, self._prepared_beside(split)))
             case Retire(epoch):
+                reached(FaultPoint.CONTROLLER_RETIRES)
                 self._to_scheduler(to_scheduler.Retire(epoch))
             case Kill(epoch, slot):
                 self._to_leader(slot, to_leader.KillGroup(epoch))

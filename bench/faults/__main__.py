@@ -16,11 +16,14 @@ from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Block, learn
 from bench.faults.box import Box
+from bench.faults.draw import Draw
+from bench.faults.point import PLACES
 from bench.faults.result import RESULTS, FaultConfiguration, FaultResults
 from bench.faults.table import as_rich, summaries
-from bench.faults.victim import USUAL, Draw, Victim
+from bench.faults.victim import USUAL, Victim
 from bench.machine import this_machine
 from bench.results import Origin
+from engine.fault_point import FaultPoint
 
 PROGRAM = ("python", "-m", "bench.faults")
 SECONDS_A_FAULT = 12.0
@@ -35,6 +38,10 @@ Whole = Annotated[int, Option(min=0, help="Users that wait for whole answers.")]
 Hasty = Annotated[float, Option(min=0.0, max=1.0, help="Part of the faults after which spares are not waited for.")]
 GatewayWorkers = Annotated[int, Option(min=1, max=16, help="Of the appliance that is started.")]
 Victims = Annotated[list[Victim] | None, Option("--victim", help="One or more; all but the resident if absent.")]
+Points = Annotated[
+    list[FaultPoint] | None, Option("--point", help="Where exactly, one or more, in rounds; instead of --victim.")
+]
+EveryPoint = Annotated[bool, Option("--every-point", help="All of them, in rounds.")]
 IsRunning = Annotated[bool, Option("--running", help="Take this user's running appliance, and leave it running.")]
 Serve = Annotated[str, Option(help="More options of semi-pd serve for the appliance that is started.")]
 ResultsFile = Annotated[Path, Option("--results", help="JSON lines, appended to.")]
@@ -49,6 +56,8 @@ def kill(
     hasty: Hasty = 0.25,
     gateway_workers: GatewayWorkers = 2,
     victim: Victims = None,
+    point: Points = None,
+    every_point: EveryPoint = False,
     running: IsRunning = False,
     serve: Serve = "--device cpu",
     vocabulary: Vocabulary = 8192,
@@ -58,7 +67,9 @@ def kill(
     resume: Resume = False,
 ) -> None:
     """Kill -9 one process after the other, each once the last has been replaced."""
-    asked = _configuration("kill", seed, streams, whole, gateway_workers, victim, 0.0, hasty)
+    asked = _configuration(
+        "kill", seed, streams, whole, gateway_workers, victim, _points(point, every_point), 0.0, hasty
+    )
     _campaign(asked, kills, block, running, serve, vocabulary, results, budget_minutes, resume)
 
 
@@ -72,6 +83,8 @@ def stop(
     hasty: Hasty = 0.25,
     gateway_workers: GatewayWorkers = 2,
     victim: Victims = None,
+    point: Points = None,
+    every_point: EveryPoint = False,
     running: IsRunning = False,
     serve: Serve = "--device cpu",
     vocabulary: Vocabulary = 8192,
@@ -81,7 +94,9 @@ def stop(
     resume: Resume = False,
 ) -> None:
     """Stop one process after the other, and let it go on a while later unless the appliance has ended it."""
-    asked = _configuration("stop", seed, streams, whole, gateway_workers, victim, hold_seconds, hasty)
+    asked = _configuration(
+        "stop", seed, streams, whole, gateway_workers, victim, _points(point, every_point), hold_seconds, hasty
+    )
     _campaign(asked, stops, block, running, serve, vocabulary, results, budget_minutes, resume)
 
 
@@ -92,6 +107,7 @@ def _configuration(
     whole: int,
     gateway_workers: int,
     victims: list[Victim] | None,
+    points: tuple[FaultPoint, ...],
     hold_seconds: float,
     hasty: float,
 ) -> FaultConfiguration:
@@ -102,10 +118,18 @@ def _configuration(
         streams=streams,
         whole=whole,
         gateway_workers=gateway_workers,
-        victims=tuple(map(str, victims or USUAL)),
+        victims=() if points else tuple(map(str, victims or USUAL)),
         hold_seconds=hold_seconds,
         hasty=hasty,
+        points=tuple(map(str, points)),
     )
+
+
+def _points(some: list[FaultPoint] | None, every: bool) -> tuple[FaultPoint, ...]:
+    chosen = tuple(PLACES) if every else tuple(some or ())
+    if strange := [point for point in chosen if point not in PLACES]:
+        raise typer.BadParameter(f"{strange[0]} is not reached in an appliance that is started here.")
+    return chosen
 
 
 def _campaign(
@@ -122,7 +146,7 @@ def _campaign(
     own = ["--gateway-workers", str(asked.gateway_workers), *serve.split()]
     box, machine, console = Box(None if running else own), this_machine(), Console()
     file, budget = FaultResults(results), Budget(budget_minutes)
-    draw = Draw([Victim(victim) for victim in asked.victims], asked.seed)
+    draw = _draw(asked)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
     with explained():
         try:
@@ -144,6 +168,12 @@ def _campaign(
             box.stop()
             for summed in summaries(line for line in file.lines if line.configuration == asked):
                 console.print(as_rich(summed))
+
+
+def _draw(asked: FaultConfiguration) -> Draw:
+    if asked.points:
+        return Draw([FaultPoint(point) for point in asked.points], asked.seed, in_rounds=True)
+    return Draw([Victim(victim) for victim in asked.victims], asked.seed)
 
 
 def _serving(asked: FaultConfiguration, box: Box) -> FaultConfiguration:

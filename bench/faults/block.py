@@ -16,11 +16,11 @@ import uvloop
 from appliance.workload import Arrival
 from bench.endpoint import Endpoint
 from bench.faults.box import LOOK_SECONDS, Box
+from bench.faults.draw import Draw
 from bench.faults.injector import Injector, Moments
 from bench.faults.result import FaultConfiguration, FaultLine, Injected
 from bench.faults.users import GRACE_SECONDS, Users
 from bench.faults.verdict import EQUAL, Asked, silences, verdict_on
-from bench.faults.victim import Draw
 from bench.results import Origin
 from bench.rotation.undisturbed import undisturbed_answers
 from bench.rotation.witness import Witness, witnesses
@@ -123,7 +123,7 @@ def _injected(fault: Moments, asked: Sequence[Asked]) -> Injected:
     until = fault.at if fault.served is None else fault.served + AFTER_SECONDS
     return Injected(
         number=fault.number,
-        victim=str(fault.victim),
+        victim=str(fault.target),
         waiting=sum(one.waits_at(fault.at) for one in asked),
         silence_seconds=tuple(round(seconds, 3) for seconds in silences(asked, fault.at, until)),
         served_seconds=_after(fault, fault.served),

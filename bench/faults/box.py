@@ -22,8 +22,10 @@ from appliance.control.client import Conversation, NotRunning
 from appliance.control.messages import AskStatus
 from appliance.instance import Instance
 from bench.endpoint import Endpoint, find_endpoint
+from bench.faults.point import Trap
 from bench.faults.victim import Victim, candidates
 from engine.errors import SemiPDError
+from engine.fault_point import VARIABLE
 
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
@@ -48,7 +50,9 @@ class Box:
         self.instance = Instance(self._home / "semi-pd")
         ports = ("--port", str(_unused_port()), "--console-port", str(_unused_port()))
         command = [sys.executable, "-m", "appliance", "serve", "--policy", "manual", *ports, *self._options]
-        environment = {**os.environ, "XDG_STATE_HOME": str(self._home), "XDG_RUNTIME_DIR": str(self._home)}
+        self._points.mkdir()
+        directories = {name: str(self._home) for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+        environment = {**os.environ, **directories, VARIABLE: str(self._points)}
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
         deadline = time.monotonic() + START_SECONDS
@@ -67,6 +71,13 @@ class Box:
         self._process.kill()
         shutil.rmtree(self._home, ignore_errors=True)
         self._process = self._home = None
+
+    @property
+    def trap(self) -> Trap:
+        """Raises `SemiPDError` for an appliance that was not started here."""
+        if self._home is None:
+            raise SemiPDError("A process can be struck at a named point only in an appliance that is started here.")
+        return Trap(self._points)
 
     @property
     def last_words(self) -> str:
@@ -149,6 +160,11 @@ class Box:
             return None
         finally:
             connection.close()
+
+    @property
+    def _points(self) -> Path:
+        assert self._home is not None
+        return self._home / "points"
 
     @property
     def _said(self) -> Path:

@@ -9,13 +9,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
+from threading import Thread
 from typing import NamedTuple
 
 import psutil
 
+from appliance.control.client import NotRunning, ask
+from appliance.control.messages import AskRotation
 from bench.faults.box import LOOK_SECONDS, Box, held_ports
+from bench.faults.draw import Draw
+from bench.faults.point import PLACES, Place
 from bench.faults.result import FaultConfiguration
-from bench.faults.victim import Draw, Victim, candidates
+from bench.faults.victim import Victim, candidates
+from engine.fault_point import FaultPoint
 
 RECOVERY_SECONDS = 120.0
 LONGEST_REST_SECONDS = 2.0
@@ -27,7 +33,7 @@ class Moments:
     """Of one fault, in the clock of the load. `doomed`: clients' ports whose connections end with the victim."""
 
     number: int
-    victim: Victim
+    target: Victim | FaultPoint
     at: float
     doomed: set[int] = field(default_factory=set)
     served: float | None = None
@@ -53,12 +59,15 @@ class Injector:
 
     def inject(self, number: int) -> Moments:
         """Fault `number`, from a moment of rest until all is well again; `problem` says so where it never was."""
-        victim, random = self._draw.next(number)
+        struck, random = self._draw.next(number)
         time.sleep(random.uniform(0.0, LONGEST_REST_SECONDS))
-        target = self._target(victim, random)
+        is_point = isinstance(struck, FaultPoint)
+        target = self._at_point(struck, random) if is_point else self._target(struck, random)
         if target is None:
-            return Moments(number, victim, self._clock(), problem="There was no such process.")
-        moments = self._stop(number, target) if self._asked.kind == "stop" else self._kill(number, target)
+            problem = "Nobody came to it." if is_point else "There was no such process."
+            return Moments(number, struck, self._clock(), problem=problem)
+        strike = self._stop if self._asked.kind == "stop" else self._kill
+        moments = strike(Moments(number, struck, self._clock()), target)
         went_on = self._asked.kind == "stop" and moments.ended is None
         replaced = target._replace(pid=NOBODY) if went_on else target
         recovered = self._until(lambda: self._box.has_recovered(*replaced), moments)
@@ -79,19 +88,42 @@ class Injector:
             time.sleep(LOOK_SECONDS)
         return None
 
-    def _kill(self, number: int, target: _Target) -> Moments:
-        doomed = set[int]()
+    def _at_point(self, point: FaultPoint, random: Random) -> _Target | None:
+        """Who stands at it now. Of its kind so many are to be there afterwards as were before."""
+        place, trap = PLACES[point], self._box.trap
+        usual = self._target(place.victim, random)
+        if usual is None:
+            return None
+        trap.arm(point)
+        self._bring_about(place, random)
+        pid = trap.caught(point)
+        return None if pid is None else usual._replace(pid=pid)
+
+    def _bring_about(self, place: Place, random: Random) -> None:
+        if place.in_rotation:
+            Thread(target=self._rotate, daemon=True).start()  # its answer may never come
+        elif place.after is not None and (first := self._target(place.after, random)):
+            os.kill(first.pid, signal.SIGKILL)
+
+    def _rotate(self) -> None:
+        """To new processes at the same split."""
+        status = self._box.status()
+        if status is not None and status["split_in_force"] is not None:
+            prefill, decode = map(int, status["split_in_force"].split("/"))
+            with suppress(NotRunning):
+                ask(self._box.instance, AskRotation(prefill, decode, new_group=True, reason="bench"), RECOVERY_SECONDS)
+
+    def _kill(self, moments: Moments, target: _Target) -> Moments:
         if target.victim is Victim.GATEWAY_WORKER:
             os.kill(target.pid, signal.SIGSTOP)  # it accepts nobody more, so that it is known whose end this is
-            doomed = held_ports(target.pid)
-        moments = Moments(number, target.victim, self._clock(), doomed)
+            moments.doomed = held_ports(target.pid)
+        moments.at = self._clock()
         os.kill(target.pid, signal.SIGKILL)
         return moments
 
-    def _stop(self, number: int, target: _Target) -> Moments:
+    def _stop(self, moments: Moments, target: _Target) -> Moments:
         """For a while. Who is ended meanwhile by the appliance is not there any more to go on."""
         process = psutil.Process(target.pid)
-        moments = Moments(number, target.victim, self._clock())
         os.kill(target.pid, signal.SIGSTOP)
         until = moments.at + self._asked.hold_seconds
         while self._clock() < until and moments.ended is None:

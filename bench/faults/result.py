@@ -11,11 +11,11 @@ from bench.results import BadResults, Origin
 RESULTS = Path("bench/results/faults.jsonl")
 
 
-class FaultConfiguration(msgspec.Struct, frozen=True):
+class FaultConfiguration(msgspec.Struct, frozen=True, omit_defaults=True):
     """What sets one measurement apart from another: blocks of the same add up.
 
     `kind`: `kill` (SIGKILL) or `stop` (SIGSTOP, and SIGCONT after `hold_seconds`). `hasty`: the part of faults after
-    which the next does not wait until spares are ready again.
+    which the next does not wait until spares are ready again. `points`: where exactly, instead of whom.
     """
 
     kind: str
@@ -27,15 +27,16 @@ class FaultConfiguration(msgspec.Struct, frozen=True):
     victims: tuple[str, ...]
     hold_seconds: float
     hasty: float
+    points: tuple[str, ...] = ()
 
 
 class Injected(msgspec.Struct, frozen=True, omit_defaults=True):
     """One fault. Seconds are since it was injected.
 
-    `silence_seconds`: the longest of each stream that waited. `served_seconds`: until requests were served with another
-    process in the victim's place; `redundant_seconds`: until spares were ready too, None where that was not waited for.
-    `ended_seconds`: until a process that was stopped had been ended by the appliance. `problem`: what else happened,
-    empty where nothing did.
+    `victim`: who was struck, or at which point. `silence_seconds`: the longest of each stream that waited.
+    `served_seconds`: until requests were served with another process in the victim's place; `redundant_seconds`: until
+    spares were ready too, None where that was not waited for. `ended_seconds`: until a process that was stopped had
+    been ended by the appliance. `problem`: what else happened, empty where nothing did.
     """
 
     number: int

@@ -45,7 +45,8 @@ class Summed(NamedTuple):
         asked = self.configuration
         done = "kill -9" if asked.kind == "kill" else f"SIGSTOP, SIGCONT after {asked.hold_seconds:g} s"
         users = f"{asked.streams} streaming and {asked.whole} other users"
-        return f"{done}: {asked.serves}, {asked.gateway_workers} gateway workers, {users}"
+        where = " at named points" if asked.points else ""
+        return f"{done}{where}: {asked.serves}, {asked.gateway_workers} gateway workers, {users}"
 
     @property
     def sentence(self) -> str:
@@ -75,7 +76,8 @@ def summaries(lines: Iterable[FaultLine]) -> list[Summed]:
 def rows(summed: Summed) -> list[tuple[str, ...]]:
     """One for each kind of victim, and one for all; a cell for each of `HEADINGS`."""
     faults = summed.faults
-    kinds = [kind for kind in summed.configuration.victims if any(fault.victim == kind for fault in faults)]
+    asked = summed.configuration
+    kinds = [kind for kind in asked.points or asked.victims if any(fault.victim == kind for fault in faults)]
     return [*(_row(kind, [fault for fault in faults if fault.victim == kind]) for kind in kinds), _row("all", faults)]
 
 

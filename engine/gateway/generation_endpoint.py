@@ -14,6 +14,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import InvalidRequest
+from engine.fault_point import FaultPoint, reached
 from engine.gateway.admission import admit
 from engine.gateway.answer import AnswerText, Choice
 from engine.gateway.batch import Batch
@@ -56,8 +57,10 @@ class GenerationEndpoint(Generic[G]):
             order = await self._checked(HTTPRequest(scope, receive))
             note(answer_id=answer_id(order.requests[0].request_id))
             with Batch.submit(self._gateway.engine, order.requests) as batch:
+                reached(FaultPoint.GATEWAY_HANDED_IN)
                 async with _watched(receive, batch):
                     await batch.accepted()
+                    reached(FaultPoint.GATEWAY_ACCEPTED)
                     exchange = self._exchange(order, batch)
                     if order.asked.stream:
                         await exchange.stream(EventStream(send), order.asked.stream_options.include_usage)

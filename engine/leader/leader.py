@@ -12,6 +12,7 @@ import zmq
 from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs
 from engine.device.environment import MPS_PERCENTAGE
+from engine.fault_point import FaultPoint, reached
 from engine.leader.spares import Spare, start_spare
 from engine.systemd import Watchdog, notify_ready
 from engine.wire.codec import Message
@@ -108,9 +109,11 @@ class Leader:
         for phases, member in zip(roles, members, strict=True):
             member.assign(self._assignment(order, phases))
             self._watch_end(member, order.epoch)
+            reached(FaultPoint.LEADER_ASSIGNS)
         self._groups[order.epoch] = Group(order, {member.pid: member for member in members})
         self._latest_epoch = max(self._latest_epoch, order.epoch)
         self._log.info("group started", epoch=order.epoch, pids=[member.pid for member in members])
+        reached(FaultPoint.LEADER_FORMED)
         self._tell(GroupStarted(self._slot, order.epoch, tuple(member.pid for member in members)))
 
     def _assignment(self, order: FormGroup, phases: tuple[Phase, ...]) -> Assignment:
@@ -179,6 +182,7 @@ class Leader:
     def _member_ended(self, group: Group, member: Spare) -> None:
         code = member.process.wait()
         del group.members[member.pid]
+        reached(FaultPoint.LEADER_LOST_MEMBER)
         self._log.info("worker ended", worker_pid=member.pid, epoch=group.epoch, exit_code=code)
         if code:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

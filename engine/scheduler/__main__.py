@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from engine.config import PortArgs, ServerArgs
+from engine.fault_point import FaultPoint, reached
 from engine.process import follow_supervisor, run, set_up_logging
 from engine.resident.attachment import attach
 from engine.resident.manifest import Manifest
@@ -45,6 +46,7 @@ def main() -> None:
     suspicion = Suspicion(ledger)
     # The workers of a former scheduler have ended: nobody starts this one before.
     allocator = PageAllocator.adopting(ledger, page_size, prefix_caching=settings.prefix_caching)
+    reached(FaultPoint.SCHEDULER_ADOPTED)
     log.info("pages adopted", pages=allocator.cached_count)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
     load_table = LoadTable.create(ports.load_table_path)

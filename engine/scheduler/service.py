@@ -12,6 +12,7 @@ import zmq
 from engine.allocation import Phase
 from engine.config import PortArgs
 from engine.errors import ProtocolMismatch
+from engine.fault_point import FaultPoint, reached
 from engine.garbage import Garbage
 from engine.request import RequestState
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
@@ -141,6 +142,7 @@ class SchedulerService:
             case Submit(request):
                 with self._suspicion.of(request.request_id):
                     self._scheduler.submit(peer, request)
+                    reached(FaultPoint.SCHEDULER_TAKES_IN)
             case Resume(request) if self._suspicion.condemns(request.request_id):
                 self._log.error("request refused", answer_id=f"{request.request_id:016x}", reason=REASON)
                 self._scheduler.outbox.put(Channel.GATEWAY, peer, Failed(request.request_id, REASON))
@@ -148,6 +150,7 @@ class SchedulerService:
                 with self._suspicion.of(request.request_id):  # each is planned by itself: what fails then has one cause
                     self._scheduler.resume(peer, request)
                     self._scheduler.plan()
+                    reached(FaultPoint.SCHEDULER_RESUMES)
             case Cancel(request_id):
                 self._scheduler.cancel(request_id)
 
@@ -164,8 +167,10 @@ class SchedulerService:
             match message:
                 case PrefillReport():
                     self._scheduler.prefill_reported(peer, message)
+                    reached(FaultPoint.SCHEDULER_COMMITTED)
                 case DecodeReport():
                     self._scheduler.decode_reported(peer, message)
+                    reached(FaultPoint.SCHEDULER_COMMITTED)
                 case SharesPrepared():
                     self._scheduler.shares_prepared(peer, message)
                 case ShareTaken():
@@ -180,6 +185,7 @@ class SchedulerService:
             case Activate(epoch):
                 self._log.info("activate", epoch=epoch)
                 self._scheduler.activate(peer, epoch)
+                reached(FaultPoint.SCHEDULER_ACTIVATED)
             case ChangeSplit(epoch):
                 self._log.info("change split", epoch=epoch, split=str(message.split))
                 self._scheduler.change_split(peer, message)
@@ -232,11 +238,14 @@ class SchedulerService:
         self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
         self._log.info("worker gone", peer=peer.decode(errors="replace"))
         self._scheduler.worker_gone(peer)
+        reached(FaultPoint.SCHEDULER_LOST_WORKER)
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _send(self) -> None:
         for letter in self._scheduler.outbox.take():
+            if letter.channel is Channel.WORKER:
+                reached(FaultPoint.SCHEDULER_ORDERS)
             data = self._encode[letter.channel](letter.message)
             self._sockets[letter.channel].send_multipart((letter.peer, data))
 

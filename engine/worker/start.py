@@ -14,6 +14,7 @@ from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import PortArgs, ServerArgs
 from engine.device.device import Device, Partition
 from engine.device.open_device import open_device
+from engine.fault_point import FaultPoint, reached
 from engine.grammar.grammars import Grammars
 from engine.kernels.build import note_built
 from engine.model.decode_runner import PartsRunner, decode_runner_for
@@ -54,6 +55,7 @@ def preload(settings: ServerArgs) -> None:
 def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) -> Worker:
     """A warmed-up worker that has told the scheduler it is ready."""
     memory = attach(ports.resident_path, ATTACH_SECONDS)
+    reached(FaultPoint.WORKER_MAPPED)
     began = time.monotonic()
     device = open_device(memory.manifest.device, settings.gpu, fits_products=not settings.deterministic)
     parts = parts_of(assignment, settings, device)
@@ -72,6 +74,7 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
     other = other_phase_of(assignment, settings, ports)
     worker = Worker(assignment.epoch, steps, parts, device, orders, other, preparation)
     orders.send(ready_message(assignment, parts, device.used_bytes()))  # last: work may come at once
+    reached(FaultPoint.WORKER_READY)
     return worker
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from engine.fault_point import FaultPoint, reached
 from engine.model.decode_runner import DecodeRunner, StepDone, StepInFlight
 from engine.model.lane import Lane
 from engine.model.runner import ModelRunner
@@ -82,6 +83,7 @@ class PrefillSteps:
     def apply(self, order: PrefillOrder | DecodeOrder) -> None:
         assert isinstance(order, PrefillOrder), "this worker prefills"
         self._prefiller.apply(order)
+        reached(FaultPoint.PREFILL_ORDERED)
 
     def turn(self, borrowed: bool = False) -> list[Report]:
         pieces = self._pieces
@@ -95,6 +97,7 @@ class PrefillSteps:
         if not pieces.is_over:
             return []
         self._begun = None
+        reached(FaultPoint.PREFILL_WRITTEN)
         return [self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)]
 
     def finish(self) -> list[Report]:
@@ -130,6 +133,7 @@ class DecodeSteps:
     def apply(self, order: PrefillOrder | DecodeOrder) -> None:
         assert isinstance(order, DecodeOrder), "this worker decodes"
         self._decoder.apply(order)
+        reached(FaultPoint.DECODE_JOINED)
 
     def turn(self, borrowed: bool = False) -> list[Report]:
         lanes = self._decoder.ready()
@@ -165,6 +169,7 @@ class DecodeSteps:
         while len(self._in_flight) > count:
             launched = self._in_flight.popleft()
             drawn = launched.step.tokens()
+            reached(FaultPoint.DECODE_WRITTEN)
             began, self._seen_at = self._began(launched), self._clock()
             seconds = self._seen_at - began
             if not isinstance(launched.step, StepDone):

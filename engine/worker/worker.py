@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine.device.device import Device, Partition
+from engine.fault_point import FaultPoint, reached
 from engine.garbage import Garbage
 from engine.wire.to_scheduler import Drained, SharesPrepared, ShareTaken
 from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
@@ -63,6 +64,7 @@ class Worker:
                 self._prepare()
         self._finish()
         self._device.synchronize()
+        reached(FaultPoint.WORKER_DRAINED)
         self._orders.send(Drained(self._epoch))
 
     def order_drain(self) -> None:
@@ -130,6 +132,7 @@ class Worker:
             reports = work()
         for report in reports:
             self._orders.send(report)
+            reached(FaultPoint.WORKER_REPORTED)
 
     def _rest(self, seconds: float) -> None:
         """Wait out the other phase's share; a wait that came out long is taken off the next."""

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from bench.faults.draw import Draw
+from bench.faults.point import PLACES, losses
 from bench.faults.result import FaultConfiguration, FaultLine, FaultResults, Injected
 from bench.faults.table import rows, summaries
 from bench.faults.verdict import EQUAL, OWN, REFUSED, Asked, silences, verdict_on
-from bench.faults.victim import USUAL, Draw, Victim, candidates
+from bench.faults.victim import USUAL, Victim, candidates
 from bench.faults.whole_reader import WholeReader
 from bench.machine import Machine
 from bench.record import Record
 from bench.report import report
 from bench.results import BadResults, Origin
+from engine.fault_point import FaultPoint
 
 KNOWN = [[4, 5, 6], [7, 8]]
 
@@ -84,6 +87,27 @@ def test_what_the_appliance_bears_so_often_a_minute_is_struck_no_more_often() ->
         struck.append(now[0])
     assert len(set(struck)) == 3, "three at once, then none for a minute"
     assert all(later - sooner >= 60.0 for sooner, later in zip(struck, struck[3:], strict=False))
+
+
+def test_points_are_struck_in_rounds_and_two_losses_at_once_count_as_two() -> None:
+    now = [100.0]
+    rest = lambda seconds: now.append(now.pop() + seconds)  # noqa: E731
+    draw = Draw(list(PLACES), 1, lambda: now[0], rest, in_rounds=True)
+    drawn = [draw.next(number)[0] for number in range(2 * len(PLACES))]
+    assert set(drawn[: len(PLACES)]) == set(drawn[len(PLACES) :]) == set(PLACES)
+    assert losses(FaultPoint.SCHEDULER_ADOPTED) == [Victim.SCHEDULER] * 2
+    assert losses(FaultPoint.PREFILL_WRITTEN) == []
+    alone = Draw([FaultPoint.SCHEDULER_ADOPTED], 1, lambda: now[0], rest)
+    alone.next(0)
+    began = now[0]
+    alone.next(1)
+    assert now[0] - began >= 60.0
+
+
+def test_every_point_is_somebodys_but_the_controllers() -> None:
+    assert {point for point in FaultPoint if point not in PLACES} == {
+        point for point in FaultPoint if point.startswith("controller")
+    }
 
 
 def test_a_victim_is_found_by_what_the_controller_says() -> None:
