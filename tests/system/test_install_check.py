@@ -6,10 +6,14 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from appliance.prebuilt import export
+from engine.config import DEMO_MODEL
+from engine.kernel_cache import KernelCache, KernelNeeds
 from tests.system.appliance import unused_port
 
 pytestmark = pytest.mark.system
@@ -22,6 +26,7 @@ case "$*" in
     *driver_version*) echo '{driver}' ;;
     *compute_mode*) echo '{compute_mode}' ;;
     *mig.mode.current*) echo '{mig}' ;;
+    *compute_cap*) echo '9.0' ;;
     *name*) echo 'NVIDIA H200' ;;
 esac
 """
@@ -37,10 +42,12 @@ class Checked:
         self.missing = re.findall(r"✗ (.*)", done.stdout)
 
 
-def check(tools: Path, *options: str, nvidia: dict[str, str] | None = None) -> Checked:
+def check(
+    tools: Path, *options: str, nvidia: dict[str, str] | None = None, compilers: tuple[str, ...] = ("nvcc", "g++")
+) -> Checked:
     """`--check` where the programs in `tools` are found first."""
     tools.mkdir(exist_ok=True)
-    programs = {"nvcc": "", "g++": "", "nvidia-cuda-mps-control": ""}
+    programs = dict.fromkeys((*compilers, "nvidia-cuda-mps-control"), "")
     if nvidia is not None:
         programs["nvidia-smi"] = NVIDIA_SMI.format(**(GOOD | nvidia))
     for name, script in programs.items():
@@ -85,6 +92,38 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path, nvidia: dict[s
     checked = check(tmp_path / "bin", nvidia=nvidia)
     assert sentence in checked.missing
     assert checked.exit_code == 1
+
+
+@pytest.fixture
+def without_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has every program of this one but nvcc."""
+    python = tmp_path / "bin" / f"python3.{sys.version_info.minor}"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    folders = os.environ["PATH"].split(":")
+    monkeypatch.setenv("PATH", ":".join(folder for folder in folders if not Path(folder, "nvcc").exists()))
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("without_nvcc")
+def test_without_a_compiler_kernels_can_be_brought(tmp_path: Path) -> None:
+    checked = check(tmp_path / "bin", nvidia={}, compilers=())
+    assert any("bring the folder that 'semi-pd kernels export' makes" in said for said in checked.missing)
+
+    wheels, cache = tmp_path / "wheels", KernelCache(tmp_path / "built")
+    lock = (ROOT / "constraints" / f"cuda-3.{sys.version_info.minor}.lock").read_text()
+    versions = dict(re.findall(r"^(torch|flashinfer-python|triton)==(\S+)", lock, re.MULTILINE))
+    (cache.root / "triton").mkdir(parents=True)
+    cache.note(KernelNeeds.of(DEMO_MODEL, "bfloat16", "9.0"), versions, "580.1")
+    export(cache, "9.0", versions, wheels / "kernels")
+    for options in (["--wheelhouse", str(wheels)], ["--kernels", str(wheels / "kernels")]):
+        checked = check(tmp_path / "bin", *options, "--port", str(unused_port()), nvidia={}, compilers=())
+        assert f"✓ kernels that fit, in {wheels / 'kernels'}" in checked.said
+
+    checked = check(tmp_path / "bin", "--kernels", str(wheels), nvidia={}, compilers=())
+    assert any(said.startswith(f"{wheels} holds no kernels that were exported: make it") for said in checked.missing)
+    assert check(tmp_path / "bin", "--kernels", str(tmp_path / "no"), nvidia={}).exit_code == 2
 
 
 @pytest.mark.parametrize(("address", "is_needed"), [("0.0.0.0", True), ("::1", False), ("127.0.0.1", False)])

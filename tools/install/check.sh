@@ -192,9 +192,12 @@ check_mps() {
 }
 
 check_kernels() {
-    if has_cuda_compiler && command -v g++ >/dev/null; then
+    if [[ -n $KERNELS ]]; then
+        check_prebuilt
+    elif has_cuda_compiler && command -v g++ >/dev/null; then
         good 'nvcc and g++'
     else
-        bad 'nvcc or g++ is missing, and kernels are built at the first start: install the CUDA toolkit 13.0 and g++'
+        bad "nvcc or g++ is missing, and kernels are built at the first start: install the CUDA toolkit 13.0 and g++, or \
+bring the folder that 'semi-pd kernels export' makes where they are, as --kernels"
     fi
 }

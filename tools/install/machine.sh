@@ -17,6 +17,8 @@ LOG=/var/log/semi-pd-install.log
 source "$ROOT/tools/install/check.sh"
 # shellcheck source=tools/install/release.sh
 source "$ROOT/tools/install/release.sh"
+# shellcheck source=tools/install/kernels.sh
+source "$ROOT/tools/install/kernels.sh"
 # shellcheck source=tools/install/system.sh
 source "$ROOT/tools/install/system.sh"
 # shellcheck source=tools/install/certificate.sh
@@ -26,6 +28,7 @@ source "$ROOT/tools/install/upgrade.sh"
 
 # shellcheck disable=SC2153 # MODE and the like are set by install.sh
 for_machine() {
+    choose_kernels
     case $MODE in
         check) check_machine ;;
         install) install_for_machine ;;
@@ -47,6 +50,7 @@ install_for_machine() {
         die "Semi-PD is installed, and its settings are yours: set $(setting_of "${FORWARDED[0]}") in $ETC/semi-pd.toml."
     ensure_release
     ensure_user
+    ensure_kernels
     ensure_settings
     put_in_force "$VERSION"
     start_if_wanted

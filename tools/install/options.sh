@@ -29,6 +29,8 @@ Options for this machine
   --dry-run              say what would be done, and do nothing
   --offline              take nothing from the network
   --wheelhouse DIR       take packages from this folder; made with tools/wheelhouse.sh, hashes are checked
+  --kernels DIR          take the GPU kernels that another machine has built, from a folder that `semi-pd kernels export`
+                         has made there; `kernels` in the wheelhouse is taken by itself. Then no nvcc is needed
   --prefix DIR           where releases go (/opt/semi-pd); later runs find it by themselves
   --no-start             install, and start nothing
   --drain                with --upgrade and --rollback: let streams end, then restart everything, which a release that
@@ -80,7 +82,7 @@ read_arguments() {
                 FORWARDED+=("$@") && HAS_FORWARDED=yes
                 break
                 ;;
-            --model | --bind | --port | --console-port | --gpu | --device | --torch-index | --prefix | --wheelhouse)
+            --model | --bind | --port | --console-port | --gpu | --device | --torch-index | --prefix | --wheelhouse | --kernels)
                 (($#)) || wrong_usage "The option $option needs a value."
                 set_option "$option" "$1"
                 shift
@@ -106,6 +108,7 @@ set_option() {
         --device) DEVICE=$2 ;;
         --prefix) PREFIX=$2 && ONLY_OF_MACHINE=$1 ;;
         --wheelhouse) WHEELHOUSE=$2 && ONLY_OF_MACHINE=$1 ;;
+        --kernels) KERNELS=$2 && ONLY_OF_MACHINE=$1 ;;
         --bind)
             [[ $2 =~ ^[0-9A-Za-z.:-]+$ ]] || wrong_usage "--bind is an address of this machine, not '$2'."
             FORWARDED+=("$1" "$2") && ONLY_OF_RUN=$1

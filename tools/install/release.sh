@@ -59,8 +59,13 @@ make_release() {
 
 find_release_python() {
     find_python || die "Python 3.11 or 3.12 with venv is needed: apt-get install python3 python3-venv."
-    LOCK=$ROOT/constraints/$BUILD-$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])').lock
+    LOCK=$(lock_of "$PYTHON")
     [[ -e $LOCK ]] || die "There is no ${LOCK#"$ROOT/"} in this bundle: tools/lock.py makes it, or use another Python."
+}
+
+# lock_of PYTHON
+lock_of() {
+    echo "$ROOT/constraints/$BUILD-$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])').lock"
 }
 
 # The lock names every file by its hash, so it does not matter which index or folder a file comes from.

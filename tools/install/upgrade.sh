@@ -14,7 +14,9 @@ upgrade() {
         before=$(former_release)
         say 'an upgrade was interrupted: going on with it'
     fi
+    hand_kernels_on
     ensure_release
+    ensure_kernels
     require_same_formats "$before"
     [[ ! -e $STATE/appliance.db ]] || is_interrupted ||
         change "back the database up to $BACKUP" as_user -m appliance backup "$BACKUP"
