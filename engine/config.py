@@ -53,8 +53,9 @@ class ServerArgs(BaseSettings):
     `explain` makes one sentence of it.
 
     `insecure_bind` lets the endpoint listen beyond this machine without TLS. `max_requests_per_key`: live requests of
-    one API key, None for no limit. `max_connections`: of one gateway worker. `header_timeout_seconds`: how long a
-    client may take to send a request's header, and be silent within its body. `slow_reader_seconds`: how long a client
+    one API key, None for no limit. `max_connections`: of one gateway worker; beyond them the one that has been without
+    a request for the longest makes room. `header_timeout_seconds`: how long a client may take to send a request's
+    header, and be silent within its body. `slow_reader_seconds`: how long a client
     may leave a full send buffer unread. `engine_patience_seconds`: how long accepted requests wait for an engine that
     went away before they end with an error. `worker_patience_seconds`: how long a worker that has work may be stopped,
     or take beyond its usual step, before it is killed and replaced. `probe_seconds`: after so long without a step a

@@ -30,7 +30,8 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
 class Bounds(NamedTuple):
-    """`max_connections` may be served at once; as many again are told to come back, and any more are cut at once.
+    """`max_connections` may be open at once. With one more, the one that has been without a request for longest makes
+    room; where all have one, as many again are told to come back, and any more are cut at once.
 
     `header_seconds`: from the connection, or from a header's first byte, to its last; also the longest silence within
     a body, and how long the rest of a body is taken in once it has been answered. `reader_seconds`: how long a full
@@ -49,9 +50,13 @@ class _Stage(Enum):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with a clock and a scale. A request that comes in one piece costs no timer."""
+    """uvicorn's protocol with a clock and a scale. A request that comes in one piece costs no timer.
+
+    `quiet`: those of this process whose next request's header has not arrived; the longest quiet first.
+    """
 
     bounds: Bounds
+    quiet: dict[Connection, None]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -61,14 +66,31 @@ class Connection(HttpToolsProtocol):
         self._is_answered_early = False
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        if len(self.connections) > 2 * self.bounds.max_connections:
-            transport.abort()
-            return
-        if len(self.connections) > self.bounds.max_connections:
+        if len(self.connections) > self.bounds.max_connections and not self._is_given_room():
+            if len(self.connections) > 2 * self.bounds.max_connections:
+                transport.abort()
+                return
             self.app = _too_many_connections
+        self._be_quiet()
         self._watch_reading()
 
+    def _be_quiet(self) -> None:
+        """One that is only told to come back has no room to give."""
+        if self.app is not _too_many_connections:
+            self.quiet[self] = None
+
+    def _is_given_room(self) -> bool:
+        """Whoever connects and says nothing must not keep out who has something to ask."""
+        longest = next(iter(self.quiet), None)
+        if longest is None:
+            return False
+        del self.quiet[longest]
+        longest.transport.close()
+        longest._watch_writing()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self.quiet.pop(self, None)
         for timer in (self._read_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
@@ -92,6 +114,7 @@ class Connection(HttpToolsProtocol):
             self._stage_bytes = 1
 
     def on_headers_complete(self) -> None:
+        self.quiet.pop(self, None)
         self._enter(_Stage.BODY)
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _HEADER_TOO_LARGE)
@@ -109,6 +132,8 @@ class Connection(HttpToolsProtocol):
             self._stage_began = self.loop.time()
         if self.transport.is_closing():
             self._watch_writing()  # what is still in the buffer keeps it open
+        elif self.cycle.response_complete:  # or else the next request, which came early, is being answered
+            self._be_quiet()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, "This is no HTTP request that can be understood.")
@@ -197,6 +222,7 @@ def bounded(bounds: Bounds) -> type[Connection]:
         pass
 
     BoundedConnection.bounds = bounds
+    BoundedConnection.quiet = {}
     return BoundedConnection
 
 

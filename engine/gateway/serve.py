@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import socket
@@ -22,6 +23,8 @@ from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
 from engine.server_log import ServerLog
 from engine.systemd import take_listener
 
+log = logging.getLogger(__name__)
+
 DRAIN_SECONDS = 30
 """How long streams in flight may go on after TERM; new connections are refused at once."""
 
@@ -34,13 +37,17 @@ _UNREAD_SECONDS = 90
 _KILL_AFTER_SECONDS = DRAIN_SECONDS + 5
 _KEEP_ALIVE_SECONDS = 65  # longer than common proxies keep theirs, so that they never write to a closed one
 _BACKLOG = 2048
+_FILES_BESIDE = 128
+"""What a worker opens beside connections, and as many again."""
 
 
 class GatewayServer(BaseApplication):
     """gunicorn without its command line: all it needs to know is in our settings."""
 
-    def __init__(self, app: Starlette, settings: ServerArgs, listener: socket.socket, tls: SSLContext | None):
-        self.bounds = bounds_of(settings)
+    def __init__(
+        self, app: Starlette, settings: ServerArgs, bounds: Bounds, listener: socket.socket, tls: SSLContext | None
+    ):
+        self.bounds = bounds
         self.tls = tls
         self._app = app
         self._options = {
@@ -98,13 +105,21 @@ def serve(ports: PortArgs) -> None:
     app = create_app(ports)
     tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     forget_former(ports.metrics_dir)
-    _allow_many_files()
-    GatewayServer(app, settings, _listen(settings), tls).run()
+    bounds = bounds_of(settings, _allow_many_files())
+    if bounds.max_connections < settings.max_connections:
+        log.warning(
+            "Open files are enough for %s connections at once, not for max_connections.", bounds.max_connections
+        )
+    GatewayServer(app, settings, bounds, _listen(settings), tls).run()
 
 
-def bounds_of(settings: ServerArgs) -> Bounds:
-    """What one connection, and all together, may take of a worker."""
-    return Bounds(settings.max_connections, settings.header_timeout_seconds, settings.slow_reader_seconds)
+def bounds_of(settings: ServerArgs, files: int) -> Bounds:
+    """What one connection, and all together, may take of a worker that may open so many files.
+
+    Connections never take the last, or the file of keys could not be read; where too many come, twice as many are open.
+    """
+    connections = max(1, min(settings.max_connections, (files - _FILES_BESIDE) // 2))
+    return Bounds(connections, settings.header_timeout_seconds, settings.slow_reader_seconds)
 
 
 def _listen(settings: ServerArgs) -> socket.socket:
@@ -139,7 +154,8 @@ def _bind(settings: ServerArgs) -> socket.socket:
         raise CannotStart(f"The gateway cannot listen on {host} port {port}: {reason}.") from error
 
 
-def _allow_many_files() -> None:
-    """Each connection takes one, and shells allow few."""
+def _allow_many_files() -> int:
+    """Each connection takes one, and shells allow few. How many may be open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +60,19 @@ class RunningGateway:
 
 @contextmanager
 def running_gateway(
-    model_path: Path, load: LoadSnapshot = READY, step_seconds: float = 0.0, **settings: Any
+    model_path: Path,
+    load: LoadSnapshot = READY,
+    step_seconds: float = 0.0,
+    wrapper: Sequence[str] = (),
+    **settings: Any,
 ) -> Iterator[RunningGateway]:
-    """One gateway and the fake scheduler it talks to, both ended afterwards."""
+    """One gateway and the fake scheduler it talks to, both ended afterwards; `wrapper` is a command that becomes it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     ports = make_ports(model_path, port=port, **settings)
     log_path = ports.runtime_dir / "log"
     with FakeScheduler(ports, load, step_seconds) as scheduler, log_path.open("w") as log:
-        command = [sys.executable, "-m", "engine.gateway", str(ports.runtime_dir)]
+        command = [*wrapper, sys.executable, "-m", "engine.gateway", str(ports.runtime_dir)]
         with subprocess.Popen(command, stderr=log, process_group=0) as process:
             try:
                 count = ports.read_settings().gateway_workers
