@@ -278,6 +278,8 @@ def report(
     out: Annotated[Path, Option(help="The page to write.")] = Path("bench/README.md"),
 ) -> None:
     """Make a page of all results."""
+    from bench.faults.clients_result import RESULTS as CLIENTS  # noqa: PLC0415
+    from bench.faults.clients_result import ClientsResults  # noqa: PLC0415
     from bench.faults.result import RESULTS as FAULTS  # noqa: PLC0415
     from bench.faults.result import FaultResults  # noqa: PLC0415
     from bench.report import report as page  # noqa: PLC0415
@@ -290,7 +292,8 @@ def report(
         rotations = RotationResults(results.parent / ROTATIONS.name)
         shifts = ShiftResults(results.parent / SHIFTS.name)
         faults = FaultResults(results.parent / FAULTS.name)
-        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines, faults.lines))
+        clients = ClientsResults(results.parent / CLIENTS.name)
+        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines, faults.lines, clients.lines))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from bench.faults import clients_table
 from bench.faults import table as fault_table
+from bench.faults.clients_result import ClientsLine
 from bench.faults.result import FaultLine
 from bench.machine import Machine
 from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
@@ -18,7 +20,7 @@ from bench.summary import LAG_LIMIT_MS
 from bench.table import HEADINGS, POINTS, digits, row
 
 T = TypeVar("T", RunLine, SearchLine, MicroLine)
-M = TypeVar("M", RotationLine, ShiftLine, FaultLine)
+M = TypeVar("M", RotationLine, ShiftLine, FaultLine, ClientsLine)
 
 _INTRODUCTION = f"""\
 <!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
@@ -37,6 +39,7 @@ _INTRODUCTION = f"""\
 | `python -m bench.rotation --mix azure-conv --rate 12` | what streams notice while the appliance is rotated |
 | `python -m bench.shift` | load that shifts: the policy beside static splits |
 | `python -m bench.faults kill` and `stop` | what becomes of requests when processes are killed or stopped |
+| `python -m bench.faults clients` | whether clients that leave, stall or say nothing disturb the others |
 | `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
 | `semi-pd bench report` | makes this page |
 
@@ -82,12 +85,23 @@ for both. *Spares ready again* is told of those faults after which that was wait
 a CPU that others load too, times show that it ends, not how fast it could.
 """
 
+_CLIENTS = """\
+Difficult clients by `python -m bench.faults clients`, beside users who stream without a pause and short requests that
+come in new: the same load again and again, in turn with and without them. They come in any case, for their coming is
+work too, and have left before a load without them; those who leave mid-stream stay to the end of an answer as long as
+what the others take. Who is cut off comes again after a second, but for slow readers. TPOT is that of the middle answer
+of all rounds, and *longer* what the middle pair of rounds says; what is less than the rounds without them differ by may
+be the machine's doing. On a machine with few cores the difficult clients take part of what is measured, at the lowest
+priority.
+"""
+
 
 def report(
     lines: Sequence[Line],
     rotations: Sequence[RotationLine] = (),
     shifts: Sequence[ShiftLine] = (),
     faults: Sequence[FaultLine] = (),
+    clients: Sequence[ClientsLine] = (),
 ) -> str:
     """The whole page, in Markdown."""
     runs = [line for line in lines if isinstance(line, RunLine)]
@@ -101,7 +115,8 @@ def report(
     parts += _rotation_sections(rotations)
     parts += _shift_sections(shifts)
     parts += _fault_sections(faults)
-    if not (shown or searches or steps or rotations or shifts or faults):
+    parts += _client_sections(clients)
+    if not (shown or searches or steps or rotations or shifts or faults or clients):
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
     if late:
@@ -148,6 +163,17 @@ def _fault_sections(lines: Sequence[FaultLine]) -> Iterable[str]:
         for summed in fault_table.summaries(measured):
             yield f"**{summed.heading}.** {summed.sentence}\n"
             yield markdown_table(fault_table.HEADINGS, fault_table.rows(summed))
+        yield _commands([line.origin for line in measured])
+
+
+def _client_sections(lines: Sequence[ClientsLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Difficult clients\n\n{_CLIENTS}"
+        yield f"### {describe(machine)}\n"
+        for together in clients_table.by_load(clients_table.summaries(measured)):
+            first, *others = clients_table.rows(together)
+            yield f"**{together[0].heading}.**\n"
+            yield markdown_table(first, others)
         yield _commands([line.origin for line in measured])
 
 

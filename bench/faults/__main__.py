@@ -16,6 +16,7 @@ from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Block, learn
 from bench.faults.box import Box
+from bench.faults.clients import clients
 from bench.faults.draw import Draw
 from bench.faults.point import PLACES
 from bench.faults.result import RESULTS, FaultConfiguration, FaultResults
@@ -30,6 +31,7 @@ SECONDS_A_FAULT = 12.0
 """What a block is taken to need for each, to see whether the budget allows it."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(clients)
 
 Count = Annotated[int, Option(min=1, help="How many, in all.")]
 BlockSize = Annotated[int, Option("--block", min=1, help="How many between two entries in the results file.")]
@@ -178,10 +180,7 @@ def _draw(asked: FaultConfiguration) -> Draw:
 
 def _serving(asked: FaultConfiguration, box: Box) -> FaultConfiguration:
     """With what is served."""
-    status = box.status()
-    assert status is not None, "it serves"
-    serves = f"{status['model']} on {status['device']} by {status['splitter']}"
-    return replace(asked, serves=serves)
+    return replace(asked, serves=box.serves)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,12 @@ class Box:
         health = self._health()
         return None if health is None else health["total_pages"] - health["free_pages"]
 
+    @property
+    def requests_in_progress(self) -> int | None:
+        """That wait or are computed; None where it does not serve."""
+        health = self._health()
+        return None if health is None else health["waiting"] + health["running"]
+
     def status(self) -> dict[str, Any] | None:
         """None where the controller or the scheduler does not answer."""
         try:
@@ -117,6 +123,13 @@ class Box:
         except NotRunning:
             return None
         return status if status["scheduler"] is not None else None
+
+    @property
+    def serves(self) -> str:
+        """What, on what, and how its phases share it. It must serve."""
+        status = self.status()
+        assert status is not None, "it serves"
+        return f"{status['model']} on {status['device']} by {status['splitter']}"
 
     def has_recovered(self, victim: Victim, pid: int, alike: int) -> bool:
         """True once requests are served, with `alike` processes of that kind, and `pid` not among them."""
