@@ -120,6 +120,41 @@ def test_the_port_stays_open_while_the_gateway_is_restarted_and_streams_end_firs
         assert restart.returncode == 0
 
 
+KNOCK = """
+import http.client, json, os
+answers = (200, 302, 503)
+outcomes = set()
+print("knocking", flush=True)
+while outcomes.issubset(answers) and not os.path.exists("/root/enough"):
+    for port, path in ((8000, "/health"), (8080, "/")):
+        door = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        try:
+            door.request("GET", path)
+            outcomes.add(door.getresponse().status)
+        except (OSError, http.client.HTTPException) as error:
+            outcomes.add(f"{port}: {error!r}")
+        door.close()
+print(json.dumps(sorted(outcomes, key=str)))
+"""
+
+
+def test_both_ports_stay_open_while_everything_is_started_over(installed: Lab) -> None:
+    units = ("semi-pd-gateway.socket", "semi-pd-console.socket")
+    since = installed.run("systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", *units)
+    before = {name: installed.main_pid(f"semi-pd-{name}.service") for name in SERVICES}
+    with installed.start("python3", "-c", KNOCK) as knocking:
+        assert knocking.stdout is not None
+        knocking.stdout.readline()
+        installed.run("systemctl", "restart", "semi-pd.target")
+        wait_until_served(installed)
+        installed.run("touch", "/root/enough")
+        outcomes = json.loads(knocking.stdout.read())
+    installed.run("rm", "/root/enough")
+    assert set(outcomes) <= {200, 302, 503}
+    assert installed.run("systemctl", "show", "--property", "ActiveEnterTimestampMonotonic", *units) == since
+    assert all(installed.main_pid(f"semi-pd-{name}.service") not in (0, pid) for name, pid in before.items())
+
+
 @pytest.mark.parametrize("name", ["scheduler", "resident"])
 def test_those_who_need_it_are_restarted_with_it_and_it_serves_again_at_the_last_split(
     installed: Lab, name: str

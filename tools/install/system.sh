@@ -3,6 +3,7 @@
 
 TARGET=semi-pd.target
 WHY_RESTART=''
+PORTS=()
 
 ensure_user() {
     ensure_file "$ROOT/systemd/sysusers.d/semi-pd.conf" /usr/local/lib/sysusers.d/semi-pd.conf 644
@@ -115,7 +116,7 @@ ensure_addresses() {
     done < <(as_user -m appliance.machine.addresses "$ETC" || echo failed)
     rm "$staged"
     [[ ${unit:-} != failed ]] || die "The settings in $ETC are not usable."
-    ((CHANGES == before)) || WHY_RESTART='the address has changed'
+    ((CHANGES == before)) || { WHY_RESTART='the address has changed' && PORTS=(semi-pd-{gateway,console}.socket); }
 }
 
 # A secret is read by systemd, as root, and handed to the services that speak TLS; its file needs no other reader.
@@ -177,10 +178,11 @@ start_services() {
     die "The services did not come up: see journalctl -u 'semi-pd*'."
 }
 
+# The ports stay open, unless they are to be others.
 restart() {
     [[ $DRY_RUN == no ]] || return 0
     systemctl reset-failed 'semi-pd*' 2>/dev/null || true
-    systemctl restart "$TARGET"
+    systemctl restart "$TARGET" "${PORTS[@]}"
     is_running || { show_failure && return 1; }
 }
 
