@@ -9,7 +9,7 @@ import pytest
 from pyotp.totp import TOTP
 from typer.testing import CliRunner
 
-from tests.webui.stand import OWNER, PASSWORD, Browser, Stand
+from tests.webui.stand import ORIGIN, OWNER, PASSWORD, Browser, Stand
 from webui.accounts.back_off import FREE_TRIES
 from webui.accounts.second_factors import RECOVERY_CODES, WORD_HOLDS_SECONDS, LostDevice, SecondFactors
 from webui.accounts.users import Refused
@@ -226,3 +226,50 @@ def test_every_step_of_it_is_in_the_audit_log(stand: Stand, owner: Browser, devi
         ("second-factor.propose", True),
         ("claim", True),
     ]
+
+
+def make_key(browser: Browser, name: str, scope: str, code: str = "") -> int:
+    return browser.post("/keys/", name=name, scopes=scope, days="90", code=code).status_code
+
+
+def test_an_admin_key_needs_a_code_and_another_key_does_not(stand: Stand, owner: Browser, device: Device) -> None:
+    """A key that opens the console's API opens it without a device."""
+    assert make_key(owner, "robot", "admin") == 400
+    assert make_key(owner, "robot", "admin", "000000") == 400
+    assert stand.audit[0] == (OWNER, "key.add", False)
+    assert make_key(owner, "client", "inference") == 200
+    code = device.code
+    assert make_key(owner, "robot", "admin", code) == 200
+    assert make_key(owner, "another", "admin", code) == 400
+    assert make_key(owner, "another", "admin", device.recovery_codes[0]) == 200
+
+
+def test_wrong_codes_for_keys_make_this_session_wait(stand: Stand, owner: Browser, device: Device) -> None:
+    for _ in range(FREE_TRIES):
+        assert make_key(owner, "robot", "admin", "000000") == 400
+    assert make_key(owner, "robot", "admin", device.code) == 400
+    assert make_key(owner, "client", "inference") == 200
+
+
+def test_without_a_second_factor_the_session_is_enough(stand: Stand, owner: Browser) -> None:
+    assert 'name="code"' not in owner.get("/keys/").text
+    assert make_key(owner, "robot", "admin") == 200
+
+
+def test_the_api_asks_a_person_for_a_code_and_lets_no_program_make_an_admin_key(
+    stand: Stand, owner: Browser, device: Device
+) -> None:
+    def ask(body: dict, **headers: str) -> int:
+        place = {"method": "POST", "base_url": ORIGIN, "headers": {"Origin": ORIGIN} | headers}
+        return owner.client.open("/api/v1/keys", json=body, **place).status_code
+
+    wish = {"name": "robot", "scopes": ["inference", "admin"]}
+    token = {"X-CSRFToken": owner.csrf_token}
+    assert ask(wish, **token) == 403
+    assert ask(wish | {"code": device.code}, **token) == 200
+    made = owner.post("/keys/", name="program", scopes="admin", days="90", code=device.code).text
+    found = re.search(r'id="new-key"[^>]*>([^<]+)<', made)
+    assert found
+    bearer = {"Authorization": f"Bearer {found[1]}"}
+    assert ask(wish | {"name": "heir", "code": device.code}, **bearer) == 403
+    assert ask({"name": "client"}, **bearer) == 200

@@ -51,6 +51,10 @@ class SecondFactors:
             factor = session.get(SecondFactor, user_id)
             return factor is not None and factor.confirmed_at is not None
 
+    def is_on_for_anybody(self) -> bool:
+        with self._database.begin() as session:
+            return session.scalar(select(func.count()).where(SecondFactor.confirmed_at.is_not(None))) != 0
+
     def propose(self, user_id: int) -> None:
         """A new secret that holds once it is confirmed. Raises `Refused` where one holds already."""
         with self._database.begin() as session:

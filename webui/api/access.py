@@ -36,6 +36,11 @@ def api_actor() -> Actor:
     return g.api_actor
 
 
+def is_a_person() -> bool:
+    """Whether it is a browser that is logged in, and not a program with a key."""
+    return request.authorization is None
+
+
 def _admin_key() -> Row:
     authorization = request.authorization
     token = authorization.token if authorization and authorization.type == "bearer" else None

@@ -47,12 +47,16 @@ class RotationBody(Body):
 
 
 class KeyBody(Body):
-    """A new API key; without `days` it does not expire."""
+    """A new API key; without `days` it does not expire.
+
+    `code`: of the second factor, which a browser's session needs for the scope admin where its user has one.
+    """
 
     name: str = Field(min_length=1, max_length=64)
     scopes: list[Literal["inference", "admin"]] = Field(["inference"], min_length=1)
     days: int | None = Field(None, ge=1, le=3650)
     requests_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    code: str = Field("", max_length=32)
 
     @property
     def wish(self) -> KeyWish:

@@ -14,7 +14,8 @@ from appliance.doctor import health_report
 from engine.allocation import SMAllocation
 from engine.config import explain
 from webui import history
-from webui.api.access import api_actor, require_admin
+from webui.accounts.users import Refused
+from webui.api.access import api_actor, is_a_person, require_admin
 from webui.api.bodies import Body, KeyBody, PolicyBody, RotationBody
 from webui.api.openapi import document
 from webui.changes import key_in
@@ -23,6 +24,7 @@ from webui.services import services
 from webui.slo.preview import Rung
 from webui.slo.report import compliance
 from webui.views.audit import as_dict
+from webui.views.consent import require_code
 from webui.views.health import backup_for
 from webui.views.health import backups as all_backups
 from webui.views.keys import all_keys
@@ -127,8 +129,23 @@ def keys() -> ResponseReturnValue:
 
 @blueprint.post("/keys")
 def add_key() -> ResponseReturnValue:
-    reply = _done(services().changes.add_key(api_actor(), _body(KeyBody).wish))
+    body = _body(KeyBody)
+    if "admin" in body.scopes:
+        _require_second_factor(body.code)
+    reply = _done(services().changes.add_key(api_actor(), body.wish))
     return jsonify(sentence=reply.sentence, key=key_in(reply))
+
+
+def _require_second_factor(code: str) -> None:
+    """An admin key would outlive what a second factor protects. A program has no device to ask."""
+    if not is_a_person():
+        if services().second_factors.is_on_for_anybody():
+            abort(403, "A second factor is in use: keys with the scope admin are made on the console's page Keys.")
+        return
+    try:
+        require_code(code, "key.add")
+    except Refused as refused:
+        abort(403, str(refused))
 
 
 @blueprint.delete("/keys/<name>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import FlaskForm
 from wtforms import IntegerField, SelectField, SelectMultipleField, StringField
@@ -15,9 +15,13 @@ from wtforms.widgets import CheckboxInput, ListWidget
 from appliance.store import queries
 from appliance.store.queries import Row
 from appliance.store.reading import StoreUnreadable, reading
+from webui.accounts.users import Refused
 from webui.changes import KeyWish, key_in
+from webui.security.limits import TRY_A_PASSWORD, limiter
 from webui.services import services
-from webui.views.people import actor
+from webui.views.consent import require_code
+from webui.views.known_browser import who_tries
+from webui.views.people import actor, person
 
 blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
@@ -37,6 +41,7 @@ class KeyForm(FlaskForm):
     )
     days = SelectField("Expires", choices=[SelectChoice(*one) for one in LIFETIMES.items()], default="90")
     requests_per_minute = IntegerField("Limit", [Optional(), NumberRange(1, 1_000_000)])
+    code = StringField("Code of the device", [Optional(), Length(max=32)])
 
 
 @blueprint.get("/")
@@ -45,9 +50,17 @@ def page() -> ResponseReturnValue:
 
 
 @blueprint.post("/")
+@limiter.limit(TRY_A_PASSWORD, key_func=who_tries, exempt_when=lambda: not request.form.get("code"))
 def add() -> ResponseReturnValue:
     form = KeyForm()
     if not form.validate():
+        return _page(form), 400
+    code, form.code.data = form.code.data or "", ""
+    try:
+        if "admin" in (form.scopes.data or ()):
+            require_code(code, "key.add")
+    except Refused as refused:
+        form.form_errors.append(str(refused))
         return _page(form), 400
     days = int(form.days.data) if form.days.data else None
     wish = KeyWish(form.name.data or "", tuple(form.scopes.data or ()), days, form.requests_per_minute.data)
@@ -84,4 +97,11 @@ def _state(row: Row, now: float) -> str:
 
 
 def _page(form: KeyForm, new_key: str = "", new_name: str = "") -> str:
-    return render_template("keys.html", form=form, keys=all_keys(), new_key=new_key, new_name=new_name)
+    return render_template(
+        "keys.html",
+        form=form,
+        keys=all_keys(),
+        new_key=new_key,
+        new_name=new_name,
+        has_second_factor=services().second_factors.is_on(person().user_id),
+    )
