@@ -39,7 +39,10 @@ def call_schema(tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _call_of(function: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     parameters = dict(function.get("parameters") or ANY_OBJECT)
-    for name, definition in parameters.pop("$defs", {}).items():
+    own = parameters.pop("$defs", {})
+    if not isinstance(own, dict):
+        raise InvalidRequest(f"The '$defs' of the tool {function['name']!r} must be an object.", param="tools")
+    for name, definition in own.items():
         if definitions.setdefault(name, definition) != definition:
             raise InvalidRequest(f"Two tools define {name!r} differently; one of them must be renamed.", param="tools")
     return {

@@ -201,7 +201,7 @@ def _check_counts(schema: dict[str, Any]) -> None:
 
 def _types(schema: dict[str, Any]) -> set[str]:
     types = schema.get("type", [])
-    return {type_ for type_ in ([types] if isinstance(types, str) else types) if isinstance(type_, str)}
+    return {type_ for type_ in (types if isinstance(types, list) else [types]) if isinstance(type_, str)}
 
 
 def _type(value: Any) -> set[str]:

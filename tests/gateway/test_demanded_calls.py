@@ -44,6 +44,12 @@ def test_definitions_move_to_the_root() -> None:
     assert checked(schema)
 
 
+@pytest.mark.parametrize("definitions", [[], 1, "T"])
+def test_definitions_must_be_an_object(definitions: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"The '\$defs' of the tool 'f' must be an object"):
+        call_schema([tool("f", {"type": "object", "$defs": definitions})])
+
+
 def test_definitions_of_one_name_must_agree() -> None:
     tools = [
         tool(name, {"type": "object", "$defs": {"T": {"type": kind}}})

@@ -83,6 +83,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"response_format": json_schema({"not": {}})}, "response_format", "'not' cannot be kept to"),
     ({"response_format": json_schema({"type": "what"})}, "response_format", 'Unsupported type "what"'),
     ({"response_format": json_schema({"type": "string", "pattern": "("})}, "response_format", "parenthesis"),
+    ({"response_format": json_schema({"type": 5})}, "response_format", "must be a type or a list of types"),
+    ({"response_format": json_schema({"type": None})}, "response_format", "must be a type or a list of types"),
     ({"response_format": json_schema(PERSON), "min_tokens": 2}, "min_tokens", "ends where it is complete"),
     ({"response_format": json_schema(PERSON), "ignore_eos": True}, "ignore_eos", "ends where it is complete"),
 ]
