@@ -280,6 +280,8 @@ def report(
     """Make a page of all results."""
     from bench.faults.clients_result import RESULTS as CLIENTS  # noqa: PLC0415
     from bench.faults.clients_result import ClientsResults  # noqa: PLC0415
+    from bench.faults.overload_result import RESULTS as OVERLOADS  # noqa: PLC0415
+    from bench.faults.overload_result import OverloadResults  # noqa: PLC0415
     from bench.faults.result import RESULTS as FAULTS  # noqa: PLC0415
     from bench.faults.result import FaultResults  # noqa: PLC0415
     from bench.report import report as page  # noqa: PLC0415
@@ -293,7 +295,9 @@ def report(
         shifts = ShiftResults(results.parent / SHIFTS.name)
         faults = FaultResults(results.parent / FAULTS.name)
         clients = ClientsResults(results.parent / CLIENTS.name)
-        out.write_text(page(Results(results).lines, rotations.lines, shifts.lines, faults.lines, clients.lines))
+        overloads = OverloadResults(results.parent / OVERLOADS.name)
+        beside = (rotations.lines, shifts.lines, faults.lines, clients.lines, overloads.lines)
+        out.write_text(page(Results(results).lines, *beside))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from bench.faults import clients_table
+from bench.faults import clients_table, overload_table
 from bench.faults import table as fault_table
 from bench.faults.clients_result import ClientsLine
+from bench.faults.overload_result import OverloadLine
 from bench.faults.result import FaultLine
 from bench.machine import Machine
 from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
@@ -20,7 +21,7 @@ from bench.summary import LAG_LIMIT_MS
 from bench.table import HEADINGS, POINTS, digits, row
 
 T = TypeVar("T", RunLine, SearchLine, MicroLine)
-M = TypeVar("M", RotationLine, ShiftLine, FaultLine, ClientsLine)
+M = TypeVar("M", RotationLine, ShiftLine, FaultLine, ClientsLine, OverloadLine)
 
 _INTRODUCTION = f"""\
 <!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
@@ -40,6 +41,7 @@ _INTRODUCTION = f"""\
 | `python -m bench.shift` | load that shifts: the policy beside static splits |
 | `python -m bench.faults kill` and `stop` | what becomes of requests when processes are killed or stopped |
 | `python -m bench.faults clients` | whether clients that leave, stall or say nothing disturb the others |
+| `python -m bench.faults overload` | ten times what is served: refusals, those accepted, memory |
 | `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
 | `semi-pd bench report` | makes this page |
 
@@ -95,6 +97,14 @@ be the machine's doing. On a machine with few cores the difficult clients take p
 priority.
 """
 
+_OVERLOAD = """\
+Far more than is served by `python -m bench.faults overload`: Poisson arrivals at a multiple of what the appliance
+answers when as many requests as possible are under way, each on a connection of its own. As many may wait as can be in
+time (`SEMI_PD_MAX_QUEUED_REQUESTS`: what is served in half the target for the first token). A few requests are a text
+that is too long for the model, which is only known when it is tokenised: one that is told to come again was refused
+before. Memory is told at the median of the first third of the looks and of the last; PSS divides what is shared.
+"""
+
 
 def report(
     lines: Sequence[Line],
@@ -102,6 +112,7 @@ def report(
     shifts: Sequence[ShiftLine] = (),
     faults: Sequence[FaultLine] = (),
     clients: Sequence[ClientsLine] = (),
+    overloads: Sequence[OverloadLine] = (),
 ) -> str:
     """The whole page, in Markdown."""
     runs = [line for line in lines if isinstance(line, RunLine)]
@@ -116,7 +127,8 @@ def report(
     parts += _shift_sections(shifts)
     parts += _fault_sections(faults)
     parts += _client_sections(clients)
-    if not (shown or searches or steps or rotations or shifts or faults or clients):
+    parts += _overload_sections(overloads)
+    if not (shown or searches or steps or rotations or shifts or faults or clients or overloads):
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
     if late:
@@ -174,6 +186,16 @@ def _client_sections(lines: Sequence[ClientsLine]) -> Iterable[str]:
             first, *others = clients_table.rows(together)
             yield f"**{together[0].heading}.**\n"
             yield markdown_table(first, others)
+        yield _commands([line.origin for line in measured])
+
+
+def _overload_sections(lines: Sequence[OverloadLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Overload\n\n{_OVERLOAD}"
+        yield f"### {describe(machine)}\n"
+        for line in measured:
+            yield f"**{overload_table.heading(line)}.**\n"
+            yield markdown_table(("", "measured"), overload_table.rows(line))
         yield _commands([line.origin for line in measured])
 
 

@@ -18,6 +18,7 @@ from bench.faults.block import Block, learn
 from bench.faults.box import Box
 from bench.faults.clients import clients
 from bench.faults.draw import Draw
+from bench.faults.overload import overload
 from bench.faults.point import PLACES
 from bench.faults.result import RESULTS, FaultConfiguration, FaultResults
 from bench.faults.table import as_rich, summaries
@@ -32,6 +33,7 @@ SECONDS_A_FAULT = 12.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(clients)
+app.command()(overload)
 
 Count = Annotated[int, Option(min=1, help="How many, in all.")]
 BlockSize = Annotated[int, Option("--block", min=1, help="How many between two entries in the results file.")]

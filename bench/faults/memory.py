@@ -1,12 +1,15 @@
-"""What each process of the appliance takes of the machine's memory."""
+"""What each process of the appliance takes of the machine's memory, and whether that grows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 import psutil
 
+from bench.faults.overload_result import Grown
 from bench.faults.victim import active_workers
 
 
@@ -18,7 +21,7 @@ class Taken(NamedTuple):
 
 
 def processes_of(status: dict[str, Any]) -> dict[str, int]:
-    """Name and process id of all that serve, by what the controller says; several of a kind are numbered by the id."""
+    """Name and process id of all that serve, by what the controller says; several of a kind are numbered."""
     processes = {name: pid for name, pid in status["processes"].items() if pid}
     for worker in active_workers(status):
         processes[f"{'+'.join(worker['phases'])} worker"] = worker["pid"]
@@ -39,3 +42,41 @@ def taken(pids: Iterable[int]) -> dict[int, Taken]:
             continue
         found[pid] = Taken(memory.pss, memory.rss)
     return found
+
+
+class MemoryWatch:
+    """Looks at these processes every so many seconds, in a thread of its own, until `stop`."""
+
+    def __init__(self, processes: dict[str, int], every_seconds: float):
+        self._processes = processes
+        self._every_seconds = every_seconds
+        self._looks: dict[str, list[Taken]] = {name: [] for name in processes}
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory")
+        self._thread.start()
+
+    def stop(self) -> dict[str, Grown]:
+        """By name; a process that has ended is not in it."""
+        self._is_over.set()
+        self._thread.join()
+        whole = max(map(len, self._looks.values()))
+        return {name: grown(looks) for name, looks in self._looks.items() if len(looks) == whole}
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            found = taken(self._processes.values())
+            for name, pid in self._processes.items():
+                self._looks[name] += [found[pid]] if pid in found else []
+            self._is_over.wait(self._every_seconds)
+
+
+def grown(looks: Sequence[Taken]) -> Grown:
+    """From the first third of the looks to the last: at least one each."""
+    third = max(1, len(looks) // 3)
+    first, last = looks[:third], looks[-third:]
+    return Grown(
+        pss_first=round(median(one.pss for one in first)),
+        pss_last=round(median(one.pss for one in last)),
+        rss_first=round(median(one.rss for one in first)),
+        rss_last=round(median(one.rss for one in last)),
+    )

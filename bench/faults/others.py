@@ -68,18 +68,26 @@ class Others(NamedTuple):
         arrival = Arrival(clock(), PROMPT_TOKENS, tokens)
         (request,) = Prompts(self.vocabulary).requests(self.endpoint, [arrival])
         record = Record(*arrival, sent=clock())
-        try:
-            async with asyncio.timeout(GRACE_SECONDS):
-                _, exchange = await asyncio.get_running_loop().create_connection(
-                    lambda: Exchange(Planned(record, request), clock), self.endpoint.address, self.endpoint.port
-                )
-                try:
-                    exchange.send()
-                    await exchange.finished
-                finally:
-                    exchange.close()
-        except TimeoutError:
-            record.failure = "unfinished"
-        except OSError:
-            record.failure = "no connection"
+        await answered(self.endpoint, Planned(record, request), clock)
         return record
+
+
+async def answered(endpoint: Endpoint, planned: Planned, clock: Callable[[], float]) -> float:
+    """Send a request on a connection of its own, and fill its record. When its answer, or what there was, had ended."""
+    record, ended = planned.record, None
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            _, exchange = await asyncio.get_running_loop().create_connection(
+                lambda: Exchange(planned, clock), endpoint.address, endpoint.port
+            )
+            try:
+                exchange.send()
+                await exchange.finished
+                ended = clock()
+            finally:
+                exchange.close()
+    except TimeoutError:
+        record.failure = "unfinished"
+    except OSError:
+        record.failure = "no connection"
+    return clock() if ended is None else ended

@@ -32,11 +32,9 @@ _TIMEOUT = 30.0
 
 def make_ports(model_path: Path, **settings: Any) -> PortArgs:
     """A runtime directory with settings and one key; its owner removes it. Unless told to, the gateway asks nothing."""
-    settings = {"probe_seconds": 3600.0, **settings}
+    settings = {"probe_seconds": 3600.0, "max_body_bytes": MAX_BODY_BYTES, **settings}
     ports = PortArgs(Path(tempfile.mkdtemp(prefix="semi-pd-test-")))
-    args = ServerArgs(
-        model_path=model_path, served_model_name=MODEL, max_body_bytes=MAX_BODY_BYTES, device="cpu", **settings
-    )
+    args = ServerArgs(model_path=model_path, served_model_name=MODEL, device="cpu", **settings)
     ports.settings_file.write_text(args.model_dump_json())
     ports.keys_path.write_text(hashlib.sha256(KEY.encode()).hexdigest() + "\n")
     return ports

@@ -1,0 +1,94 @@
+"""The results file of overloads: a JSON line each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bench.results import BadResults, Origin
+from bench.summary import Percentiles
+
+RESULTS = Path("bench/results/overload.jsonl")
+
+
+class OverloadConfiguration(msgspec.Struct, frozen=True):
+    """What sets one overload apart from another. `times` what is served, for `minutes`; each request asks for `tokens`.
+    `queue`: how many may wait, None for as many as can be in time."""
+
+    serves: str
+    times: float
+    minutes: float
+    tokens: int
+    ttft_ms: float
+    tpot_ms: float
+    queue: int | None
+    gateway_workers: int
+    seed: int
+
+
+class Grown(msgspec.Struct, frozen=True):
+    """A process' memory, in bytes: the medians of the first third of the looks and of the last, PSS and RSS."""
+
+    pss_first: int
+    pss_last: int
+    rss_first: int
+    rss_last: int
+
+
+class OverloadLine(msgspec.Struct, frozen=True):
+    """`served_per_second` where as many as possible were under way, before; `queue_limit`: of those that may wait.
+
+    `whole`: answers that were accepted and whole, of which `within` kept both targets; of these are TTFT and TPOT.
+    `refusal_ms`: from the begin of connecting to the refusal's end, and the longest. `too_long`: how requests were
+    answered of which it is only known when they are tokenised. `pages_left`: in use when all had ended, None where it
+    did not serve then. `late_ms_p99`: the client's own lag.
+    """
+
+    origin: Origin
+    configuration: OverloadConfiguration
+    served_per_second: float
+    queue_limit: int
+    requests: int
+    whole: int
+    within: int
+    ttft_ms: Percentiles | None
+    tpot_ms: Percentiles | None
+    refused: int
+    refusal_ms: Percentiles | None
+    longest_refusal_ms: float
+    too_long: dict[str, int]
+    failures: dict[str, int]
+    memory: dict[str, Grown]
+    pages_left: int | None
+    late_ms_p99: float
+    load_average: float
+
+
+class OverloadResults:
+    """What has been measured, and where the next line goes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.lines: list[OverloadLine] = _read(path) if path.exists() else []
+
+    def append(self, line: OverloadLine) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+        self.lines.append(line)
+
+    def has(self, configuration: OverloadConfiguration, origin: Origin) -> bool:
+        alike = (line for line in self.lines if line.configuration == configuration)
+        return any(line.origin.machine == origin.machine for line in alike)
+
+
+def _read(path: Path) -> list[OverloadLine]:
+    decoder = msgspec.json.Decoder(OverloadLine)
+    lines = list[OverloadLine]()
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            lines.append(decoder.decode(line))
+        except msgspec.MsgspecError as error:
+            raise BadResults(f"Line {number} of {path} is no overload: {error}.") from error
+    return lines
