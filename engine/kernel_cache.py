@@ -6,6 +6,7 @@ folders, and for which GPU, they take from the environment when they are importe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -26,17 +27,19 @@ FLASHINFER_NORMS = "FLASHINFER_USE_CUDA_NORM"
 TRITON_FOLDER = "TRITON_CACHE_DIR"
 
 _PACKAGES = ("torch", "flashinfer-python", "triton")
+OWN_SOURCE = Path(__file__).with_name("kernels") / "decode_attention.cu"
 _ANSWER_SECONDS = 30.0
 
 
 class KernelNeeds(msgspec.Struct, frozen=True):
-    """What decides which kernels are compiled. `compute_capability`: "9.0". `query_group`: query heads that share a KV
-    head. `widths`: how long the rows are that matrices are multiplied with."""
+    """What decides which kernels are compiled. `compute_capability`: "9.0". `query_group`: query heads that share one
+    of `kv_heads`. `widths`: how long the rows are that matrices are multiplied with."""
 
     compute_capability: str
     dtype: str
     head_dim: int
     query_group: int
+    kv_heads: int
     widths: tuple[int, ...]
 
     @classmethod
@@ -45,7 +48,7 @@ class KernelNeeds(msgspec.Struct, frozen=True):
         config = ModelConfig.load(model)
         rows = {config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim}
         group = config.num_heads // config.num_kv_heads
-        return cls(compute_capability, dtype, config.head_dim, group, tuple(sorted(rows)))
+        return cls(compute_capability, dtype, config.head_dim, group, config.num_kv_heads, tuple(sorted(rows)))
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -121,8 +124,14 @@ def problem(built: Built | None, needs: KernelNeeds, versions: Mapping[str, str]
 
 
 def installed_versions() -> dict[str, str]:
-    """Of the packages that compile, or are compiled against, as far as they are installed."""
-    return dict(_versions())
+    """Of the packages that compile, or are compiled against, as far as they are installed, and a digest of what is
+    ours."""
+    return {**dict(_versions()), OWN_SOURCE.name: own_digest()}
+
+
+def own_digest() -> str:
+    """Of our own kernel's source, twelve hexadecimal digits."""
+    return hashlib.sha256(OWN_SOURCE.read_bytes()).hexdigest()[:12]
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -11,8 +11,8 @@ import pytest
 from engine.config import DEMO_MODEL
 from engine.kernel_cache import Built, KernelCache, KernelNeeds, compute_capability, problem
 
-NEEDS = KernelNeeds("9.0", "bfloat16", 128, 4, (4096, 14336))
-OTHERS = KernelNeeds("9.0", "bfloat16", 64, 8, (2048,))
+NEEDS = KernelNeeds("9.0", "bfloat16", 128, 4, 8, (4096, 14336))
+OTHERS = KernelNeeds("9.0", "bfloat16", 64, 8, 4, (2048,))
 VERSIONS = {"torch": "2.11.0", "flashinfer-python": "0.6.13", "triton": "3.6.0"}
 
 
@@ -35,7 +35,7 @@ def test_another_shape_or_gpu_has_to_be_built(tmp_path: Path) -> None:
     cache = KernelCache(tmp_path)
     cache.note(NEEDS, VERSIONS, "")
     assert "heads of 64 and compute capability 9.0" in problem(cache.built(), OTHERS, VERSIONS)
-    ampere = KernelNeeds("8.0", "bfloat16", 128, 4, (4096, 14336))
+    ampere = KernelNeeds("8.0", "bfloat16", 128, 4, 8, (4096, 14336))
     assert "compute capability 8.0" in problem(cache.built(), ampere, VERSIONS)
 
 
@@ -71,7 +71,7 @@ def test_children_are_told_folders_and_architecture() -> None:
 
 def test_what_a_model_needs_is_in_its_config() -> None:
     needs = KernelNeeds.of(DEMO_MODEL, "bfloat16", "9.0")
-    assert needs == KernelNeeds("9.0", "bfloat16", 64, 4, (320, 512, 832))
+    assert needs == KernelNeeds("9.0", "bfloat16", 64, 4, 2, (320, 512, 832))
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,9 @@ class Group(NamedTuple):
 
 
 class CpuPlan(NamedTuple):
-    """`pages` and `slots` [T]: where K and V of each new token go."""
+    """`positions` [T], and `pages` and `slots` [T]: where K and V of each new token go."""
 
+    positions: torch.Tensor
     pages: torch.Tensor
     slots: torch.Tensor
     groups: list[Group]
@@ -60,6 +61,7 @@ class CpuKernels:
         positions = np.concatenate([sequence.positions for sequence in sequences])
         pages = np.concatenate([each.pages[each.positions // self._page_size] for each in sequences])
         return CpuPlan(
+            positions=torch.from_numpy(positions),
             pages=torch.from_numpy(pages),
             slots=torch.from_numpy(positions % self._page_size),
             groups=[self._group(members) for members in [*lanes, *chunks]],
@@ -96,9 +98,27 @@ class CpuKernels:
         halves = 2 * pages.reshape(-1)
         return Group(torch.from_numpy(rows), torch.from_numpy(np.concatenate([halves, halves + 1])), seen)
 
+    def rotate_and_attend(
+        self,
+        plan: CpuPlan,
+        kv: torch.Tensor,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        cos_sin: torch.Tensor,
+    ) -> torch.Tensor:
+        return self.attend(plan, kv, *self.rotate(q, k, plan.positions, cos_sin), v)
+
+    def rotate(
+        self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        cos, sin = cos_sin[positions].unsqueeze(1).chunk(2, dim=-1)
+        return _turned(q, cos, sin), _turned(k, cos, sin)
+
     def attend(
         self, plan: CpuPlan, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
     ) -> torch.Tensor:
+        """The same for q and k that have their positions already."""
         kv[plan.pages, 0, plan.slots] = k
         kv[plan.pages, 1, plan.slots] = v
         out = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -135,12 +155,6 @@ class CpuKernels:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         residual = x + residual
         return self.rms_norm(residual, weight, eps), residual
-
-    def rotate(
-        self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        cos, sin = cos_sin[positions].unsqueeze(1).chunk(2, dim=-1)
-        return _turned(q, cos, sin), _turned(k, cos, sin)
 
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         gate, up = gate_up.chunk(2, dim=-1)

@@ -1,4 +1,4 @@
-"""The kernels on NVIDIA GPUs, from FlashInfer. Everything runs on torch's current stream."""
+"""The kernels on NVIDIA GPUs: FlashInfer's, and our own for decode. Everything runs on torch's current stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import torch
 from torch.nn.functional import linear
 
 from engine.errors import CannotStart
+from engine.kernels.decode_attention import DecodeAttention, LanesPlan
 from engine.kernels.upload import upload
+from engine.kernels.work_list import PIECE_NUMBERS, WorkList
 from engine.resident.manifest import KVSpec
 
 HEAD_DIMS = (64, 128, 256)
@@ -36,7 +38,7 @@ class PagedBatch(NamedTuple):
     """[B]: slots in use in the last page, 1 … page_size."""
 
 
-class CudaPlan(NamedTuple):
+class PromptPlan(NamedTuple):
     """A planned wrapper, and what `append_paged_kv_cache` needs on the device. Valid until the next `plan`."""
 
     wrapper: Any
@@ -48,7 +50,7 @@ class CudaPlan(NamedTuple):
 
 
 class CudaKernels:
-    """Implements `Kernels`. `rotate` and `add_rms_norm` work in place: use what they return.
+    """Implements `Kernels`. `rotate_and_attend` and `add_rms_norm` may work in place: use what they return.
 
     `sm_count`: of the part of the chip they run on, None for all of it. `is_deterministic`: what a sequence gives
     follows from its own tokens and the number of rows of a step, not from the SMs or from other sequences.
@@ -74,54 +76,85 @@ class CudaKernels:
         self.kv = kv
         self.num_heads = num_heads
         self._device = torch_device
+        self.decode_attention = DecodeAttention(kv, num_heads)
         workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=torch_device)
-        # Decode's plain kernel reads K and V once for each query head; the one on tensor cores once for all that share
-        # them, and it knows group sizes (5, 6, 7) that the plain one lacks.
-        self._decode = self._flashinfer.BatchDecodeWithPagedKVCacheWrapper(
-            workspace, "NHD", use_tensor_cores=num_heads // kv.num_kv_heads >= 4
-        )
         on_hopper = torch.cuda.get_device_capability(torch_device)[0] == 9
         self._prefill = self._flashinfer.BatchPrefillWithPagedKVCacheWrapper(
             workspace, "NHD", backend="fa3" if on_hopper else "fa2"
         )
 
-    def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CudaPlan:
+    def plan(
+        self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]
+    ) -> PromptPlan | LanesPlan:
+        # Where bits may not depend on the company, what is left of a prompt goes the way of its other chunks.
+        if max(lengths) == 1 and not self.is_deterministic:
+            return self._lanes_plan(starts, page_tables)
         batch = paged_batch(starts, lengths, page_tables, self.kv.page_size)
         on_device = (batch.batch_indices, batch.positions, batch.kv_indptr, batch.kv_indices, batch.last_page_len)
         together = upload(np.concatenate(on_device), self._device)
         parts = together.split([len(part) for part in on_device])
-        has_lanes_only = max(lengths) == 1 and not self.is_deterministic  # their plan divides by SMs and other lanes
-        plan = CudaPlan(self._decode if has_lanes_only else self._prefill, *parts)
-        self._plan_attention(plan, batch)
+        plan = PromptPlan(self._prefill, *parts)
+        self._plan_prompts(plan, batch)
         return plan
 
-    def _plan_attention(self, plan: CudaPlan, batch: PagedBatch) -> None:
-        # FlashInfer plans on the host. What it reads there must lie there, or it would wait for the GPU.
-        kv_indptr, last_page_len = torch.from_numpy(batch.kv_indptr), torch.from_numpy(batch.last_page_len)
-        shape = (self.num_heads, self.kv.num_kv_heads, self.kv.head_dim, self.kv.page_size)
-        dtype = getattr(torch, self.kv.dtype)
-        if plan.wrapper is self._decode:
-            self._decode.plan(kv_indptr, plan.kv_indices, last_page_len, *shape, q_data_type=dtype, kv_data_type=dtype)
-        else:
-            self._prefill.plan(
-                torch.from_numpy(batch.qo_indptr),
-                kv_indptr,
-                plan.kv_indices,
-                last_page_len,
-                *shape,
-                causal=True,
-                q_data_type=dtype,
-                kv_data_type=dtype,
-                disable_split_kv=self.is_deterministic,
-            )
+    def _lanes_plan(self, starts: Sequence[int], page_tables: Sequence[Sequence[int]]) -> LanesPlan:
+        """Lengths and tables are put where the kernel reads them; a graph has its own place for them."""
+        positions, width = np.array(starts, dtype=np.int32), max(map(len, page_tables))
+        work = WorkList(len(starts), self.kv.num_kv_heads, width * self.kv.page_size)
+        numbers = np.zeros(work.pieces * PIECE_NUMBERS + len(starts) * width, dtype=np.int32)
+        pieces, tables = np.split(numbers, [work.pieces * PIECE_NUMBERS])
+        work.fill(pieces.reshape(-1, PIECE_NUMBERS), positions)
+        for row, table in zip(tables.reshape(-1, width), page_tables, strict=True):
+            row[: len(table)] = table
+        on_device = upload(numbers, self._device).split([len(pieces), len(tables)])
+        return LanesPlan(
+            on_device[0].view(-1, PIECE_NUMBERS),
+            on_device[1].view(-1, width),
+            self.decode_attention.results(work.pieces, len(starts), self._device),
+        )
 
-    def attend(
-        self, plan: CudaPlan, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    def _plan_prompts(self, plan: PromptPlan, batch: PagedBatch) -> None:
+        # FlashInfer plans on the host. What it reads there must lie there, or it would wait for the GPU.
+        dtype = getattr(torch, self.kv.dtype)
+        plan.wrapper.plan(
+            torch.from_numpy(batch.qo_indptr),
+            torch.from_numpy(batch.kv_indptr),
+            plan.kv_indices,
+            torch.from_numpy(batch.last_page_len),
+            self.num_heads,
+            self.kv.num_kv_heads,
+            self.kv.head_dim,
+            self.kv.page_size,
+            causal=True,
+            q_data_type=dtype,
+            kv_data_type=dtype,
+            disable_split_kv=self.is_deterministic,
+        )
+
+    def rotate_and_attend(
+        self,
+        plan: PromptPlan | LanesPlan,
+        kv: torch.Tensor,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        cos_sin: torch.Tensor,
     ) -> torch.Tensor:
+        if isinstance(plan, LanesPlan):
+            return self.decode_attention.run(plan, kv, q, k, v, cos_sin)
+        self.rotate(plan, q, k, cos_sin)
+        self.append(plan, kv, k, v)
+        return plan.wrapper.run(q, kv)
+
+    def rotate(self, plan: PromptPlan, q: torch.Tensor, k: torch.Tensor, cos_sin: torch.Tensor) -> None:
+        """Give q and k their positions, in place."""
+        self._flashinfer.apply_rope_with_cos_sin_cache_inplace(plan.positions, q, k, self.kv.head_dim, cos_sin)
+
+    def append(self, plan: PromptPlan, kv: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Write k and v to their pages."""
         self._flashinfer.append_paged_kv_cache(
             k, v, plan.batch_indices, plan.positions, kv, plan.kv_indices, plan.kv_indptr, plan.last_page_len, "NHD"
         )
-        return plan.wrapper.run(q, kv)
 
     def rms_norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         return self._flashinfer.rmsnorm(x, weight, eps)
@@ -131,12 +164,6 @@ class CudaKernels:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         self._flashinfer.fused_add_rmsnorm(x, residual, weight, eps)
         return x, residual
-
-    def rotate(
-        self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        self._flashinfer.apply_rope_with_cos_sin_cache_inplace(positions, q, k, self.kv.head_dim, cos_sin)
-        return q, k
 
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         return self._flashinfer.silu_and_mul(gate_up)

@@ -1,4 +1,4 @@
-"""The operations a model is made of, behind one interface: torch on the CPU, FlashInfer on CUDA."""
+"""The operations a model is made of, behind one interface: torch on the CPU, FlashInfer and our own kernels on CUDA."""
 
 from __future__ import annotations
 
@@ -15,14 +15,25 @@ class Kernels(Protocol):
         """Prepare attention for one step.
 
         Sequence i has `lengths[i]` new tokens at positions `starts[i]` …; `page_tables[i]` covers them and all before.
-        The result is handed to `attend` for every layer.
+        The result is handed to `rotate_and_attend` for every layer.
         """
         ...
 
-    def attend(self, plan: Any, kv: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Write k, v [T, kv heads, head_dim] to their pages of `kv` (one layer), then attend causally.
+    def rotate_and_attend(
+        self,
+        plan: Any,
+        kv: torch.Tensor,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        cos_sin: torch.Tensor,
+    ) -> torch.Tensor:
+        """Give q and k their positions, write k and v to their pages of `kv` (one layer), then attend causally.
 
-        q and the result: [T, heads, head_dim].
+        q and the result: [T, heads, head_dim]; k and v: [T, kv heads, head_dim]. q and k are rotated, halves with each
+        other (Hugging Face's layout), and may be changed.
+
+        `cos_sin`: float32 [max positions, head_dim]: cosines in the first half, sines in the second.
         """
         ...
 
@@ -34,17 +45,6 @@ class Kernels(Protocol):
         self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(rms_norm(x + residual), x + residual). May work in place: use what is returned."""
-        ...
-
-    def rotate(
-        self, q: torch.Tensor, k: torch.Tensor, positions: torch.Tensor, cos_sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotary embedding of q and k [T, heads, head_dim] at `positions` [T], halves rotated (Hugging Face's layout).
-
-        May work in place: use what is returned.
-
-        `cos_sin`: float32 [max positions, head_dim]: cosines in the first half, sines in the second.
-        """
         ...
 
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""FlashInfer's modules for a model: which they are, and all of them compiled side by side.
+"""The modules for a model, FlashInfer's and our own: which they are, and all of them compiled side by side.
 
 FlashInfer compiles a module when something of it is first called, and waits: a module alone does not keep the cores
 busy. Which they are is asked of the kernels themselves, so that there is no list to keep: each operation is called as
@@ -16,9 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
-from engine.kernels.cuda import CudaKernels, CudaPlan
+from engine.kernels.cuda import CudaKernels, PromptPlan
 from engine.kernels.job_tokens import available_bytes, compilers_at_once, job_tokens
-from engine.kernels.static_plan import StaticPlans
 
 Use = Callable[[], object]
 
@@ -45,23 +44,21 @@ class _AskedFor(Exception):
 
 
 def uses_of(kernels: CudaKernels, device: torch.device) -> Iterator[Use]:
-    """A call of each operation that FlashInfer has a module for, on page 0. `kernels` are of no use afterwards."""
+    """A call of each operation that has a module, on page 0. `kernels` are of no use afterwards."""
     kv, dtype = kernels.kv, getattr(torch, kernels.kv.dtype)
     q = torch.zeros(1, kernels.num_heads, kv.head_dim, dtype=dtype, device=device)
     k, v = torch.zeros(2, 1, kv.num_kv_heads, kv.head_dim, dtype=dtype, device=device).unbind(0)
     pages = torch.zeros(kv.layer_shape, dtype=dtype, device=device)
     row, weight = q.view(1, -1), torch.ones(kernels.num_heads * kv.head_dim, dtype=dtype, device=device)
     number, numbers = torch.zeros(1, dtype=torch.int32, device=device), torch.arange(2, device=device).int()
-    plan = CudaPlan(None, number, number, numbers, number, number + 1)
-    static = StaticPlans(kv, kernels.num_heads, torch.zeros(1, 1, dtype=torch.int32, device=device))
+    plan = PromptPlan(None, number, number, numbers, number, number + 1)
     cos_sin = torch.zeros(1, kv.head_dim, dtype=torch.float32, device=device)
     yield lambda: kernels.plan([0], [2], [[0]])
-    yield lambda: static.plan(static.work_list(1))
-    yield lambda: kernels.plan([1], [1], [[0]])
-    yield lambda: kernels.attend(plan, pages, q, k, v)
+    yield lambda: kernels.rotate_and_attend(kernels.plan([1], [1], [[0]]), pages, q, k, v, cos_sin)
+    yield lambda: kernels.rotate(plan, q, k, cos_sin)
+    yield lambda: kernels.append(plan, pages, k, v)
     yield lambda: kernels.rms_norm(row, weight, 1e-6)
     yield lambda: kernels.add_rms_norm(row, row.clone(), weight, 1e-6)
-    yield lambda: kernels.rotate(q, k, number, cos_sin)
     yield lambda: kernels.silu_and_mul(torch.cat([row, row], dim=1))
 
 

@@ -9,8 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+PIECE_NUMBERS = 8
+"""Of a piece, int32: its lane, the position of the lane's new token, the piece's first token, the first that is not its
+own (the new one not counted), the slot of its results, the slot of the lane's first piece, the number of the lane's
+pieces, and one unused. As `Piece` in `decode_attention.cu`."""
+NOBODY = (-1, *(0,) * (PIECE_NUMBERS - 1))
+
 TILE_TOKENS = 128
-"""What the kernel reads at a time. A shorter piece would leave part of it idle."""
+"""What a block reads in one round. A shorter piece would leave part of it idle."""
 
 SPARE_BLOCKS = 256
 """A lane and KV head is one block of threads; so many more may share the work of lanes that are long beside the others.
@@ -20,70 +26,43 @@ FIXED_PIECES = 8
 """Of the longest lane, where the division may not depend on the batch. A graph starts so many blocks for every lane,
 and those left over do cost something, so that they are few."""
 
-_ALIGNMENT = 4
-"""In int32: FlashInfer wants its arrays on 16 bytes."""
-
 
 class WorkList:
-    """The int32 numbers that a step over `lanes` lanes reads, and where in one buffer each array of them stands.
+    """The pieces of a step over `lanes` lanes, whose new tokens stand at positions below `longest`.
 
-    `table_pages`: how long a lane's row in the page tables is. A lane that takes no part is one of length 1. With
-    `is_fixed` a lane is divided by its own length alone, whatever the others' are.
+    A lane that takes no part is one at position 0. With `is_fixed` a lane is divided by its own length alone, whatever
+    the others' are.
     """
 
-    def __init__(self, lanes: int, kv_heads: int, page_size: int, table_pages: int, is_fixed: bool = False):
+    def __init__(self, lanes: int, kv_heads: int, longest: int, is_fixed: bool = False):
         self.lanes = lanes
-        self._page_size = page_size
-        self._table_pages = table_pages
         self._spare = max(1, SPARE_BLOCKS // kv_heads)
-        self._tile_pages = max(1, TILE_TOKENS // page_size)
-        self._fixed_pages = self._whole_tiles(-(-table_pages // FIXED_PIECES)) if is_fixed else None
+        self._fixed_tokens = _whole_tiles(-(-longest // FIXED_PIECES)) if is_fixed else None
         self.pieces = lanes * FIXED_PIECES if is_fixed else lanes + self._spare
         """At most; the number of blocks that a graph starts for each KV head."""
-        self.size = 0
-        self.positions = self._reserve(lanes)
-        self.last_page_len = self._reserve(lanes)
-        self.piece_indptr = self._reserve(lanes + 1)
-        """Lane i has the pieces `piece_indptr[i]` … `piece_indptr[i + 1]`."""
-        self.piece_tokens = self._reserve(1)
-        self.row_count = self._reserve(1)
-        self.piece_lane = self._reserve(self.pieces)
-        self.piece_index = self._reserve(self.pieces)
-        """Counted within its lane."""
-        self.piece_is_used = self._reserve(-(-self.pieces // 4))
-        """One byte each."""
-        self.query_tile = self._reserve(self.pieces)
-        """Always 0: the query heads that share a KV head fit one tile."""
 
-    def fill(self, buffer: NDArray[np.int32], positions: NDArray[np.int32]) -> None:
-        """Write the numbers of a step in which lane i feeds the token at `positions[i]`."""
-        pages = positions // self._page_size + 1
-        piece_pages = self._piece_pages(int(pages.sum()))
-        counts = -(-pages // piece_pages)
-        ends = np.cumsum(counts)
-        used = int(ends[-1])
-        buffer[: self.size] = 0
-        buffer[self.positions] = positions
-        # FlashInfer takes a lane's length from its row in the tables, which is the whole row here. What is too much is
-        # taken off the last page.
-        buffer[self.last_page_len] = positions + 1 - (self._table_pages - 1) * self._page_size
-        buffer[self.piece_indptr][1:] = ends
-        buffer[self.piece_tokens] = piece_pages * self._page_size
-        buffer[self.row_count] = self.lanes
-        buffer[self.piece_lane][:used] = np.repeat(np.arange(self.lanes), counts)
-        buffer[self.piece_index][:used] = np.arange(used) - np.repeat(ends - counts, counts)
-        buffer[self.piece_is_used].view(np.uint8)[:used] = 1
+    def fill(self, rows: NDArray[np.int32], positions: NDArray[np.int32]) -> None:
+        """Write to `rows` [pieces, PIECE_NUMBERS] a step in which lane i feeds the token at `positions[i]`.
 
-    def _piece_pages(self, all_pages: int) -> int:
-        """The shortest whole number of tiles with which the pieces are at most `lanes` + spare: Σ⌈pᵢ/c⌉ ≤ B + Σpᵢ/c."""
-        if self._fixed_pages is not None:
-            return self._fixed_pages
-        return self._whole_tiles(-(-all_pages // self._spare))
+        The longest pieces come first: blocks start in this order, and the short ones fill up the end.
+        """
+        piece_tokens = self._piece_tokens(int(positions.sum()))
+        counts = positions // piece_tokens + 1
+        first = np.cumsum(counts) - counts
+        slots = np.arange(counts.sum())
+        lanes = np.repeat(np.arange(self.lanes), counts)
+        begins = (slots - first[lanes]) * piece_tokens
+        ends = np.minimum(begins + piece_tokens, positions[lanes])
+        order = np.argsort(begins - ends, kind="stable")
+        columns = (lanes, positions[lanes], begins, ends, slots, first[lanes], counts[lanes])
+        for number, column in enumerate(columns):
+            rows[: len(slots), number] = column[order]
+        rows[len(slots) :] = NOBODY
 
-    def _whole_tiles(self, pages: int) -> int:
-        return -(-pages // self._tile_pages) * self._tile_pages
+    def _piece_tokens(self, all_tokens: int) -> int:
+        """The shortest whole number of tiles with which the pieces are at most `lanes` + spare: Σ⌊pᵢ/c⌋ ≤ Σpᵢ/c."""
+        return self._fixed_tokens or _whole_tiles(-(-all_tokens // self._spare))
 
-    def _reserve(self, count: int) -> slice:
-        start = self.size
-        self.size = start + -(-count // _ALIGNMENT) * _ALIGNMENT
-        return slice(start, start + count)
+
+def _whole_tiles(tokens: int) -> int:
+    return max(1, -(-tokens // TILE_TOKENS)) * TILE_TOKENS

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from engine.kernels.cuda import CudaKernels, CudaPlan
-from engine.kernels.static_plan import StaticPlans
+from engine.kernels.cuda import CudaKernels
+from engine.kernels.decode_attention import LanesPlan
 from engine.kernels.upload import upload
 from engine.kernels.work_list import WorkList
 from engine.model.lane import Lane
@@ -34,17 +34,17 @@ def buckets_up_to(lanes: int) -> tuple[int, ...]:
 
 
 class _Bucket(NamedTuple):
-    """A step over so many rows: how its numbers are written, and the plan whose arrays its graphs read."""
+    """A step over so many rows: how its pieces are written, and the plan whose arrays its graphs read."""
 
     work: WorkList
-    plan: CudaPlan
+    plan: LanesPlan
 
 
 class _Staging:
     """Page-locked memory of one step, and the event after which it may be read, or written again."""
 
-    def __init__(self, numbers: int, rows: int):
-        self.numbers = torch.zeros(numbers, dtype=torch.int32, pin_memory=True)
+    def __init__(self, pieces: torch.Tensor, rows: int):
+        self.pieces = torch.zeros(pieces.shape, dtype=pieces.dtype, pin_memory=True)
         self.tokens = torch.zeros(rows, dtype=torch.int32, pin_memory=True)
         self.done = torch.cuda.Event()
         self.in_flight = False
@@ -101,19 +101,22 @@ class GraphDecodeRunner:
         self._token_ids = self._rows[:rows]
         self.logits = model.empty_logits(rows)
         """Of the step launched last, [rows, vocab]."""
-        tables = self._rows[rows:].view(rows, table_pages)
-        self._plans = StaticPlans(kernels.kv, kernels.num_heads, tables, kernels.is_deterministic)
-        self._staging = [_Staging(len(self._plans.numbers), rows) for _ in range(_STEPS_IN_FLIGHT)]
-        self._buckets = {bucket: self._planned(bucket) for bucket in buckets}
+        self._buckets = self._planned(kernels, self._rows[rows:].view(rows, table_pages))
+        self._staging = [_Staging(self._buckets[rows].plan.pieces, rows) for _ in range(_STEPS_IN_FLIGHT)]
         self._pool = torch.cuda.graph_pool_handle()
         self._graphs: dict[int, dict[int, torch.cuda.CUDAGraph]] = {}
         """By stream and number of rows."""
         for _ in self.captures(model):
             pass
 
-    def _planned(self, bucket: int) -> _Bucket:
-        work = self._plans.work_list(bucket)
-        return _Bucket(work, self._plans.plan(work))
+    def _planned(self, kernels: CudaKernels, tables: torch.Tensor) -> dict[int, _Bucket]:
+        """All on the same arrays, of which a smaller bucket uses the beginning."""
+        attention, kv = kernels.decode_attention, kernels.kv
+        longest = tables.shape[1] * kv.page_size
+        works = [WorkList(rows, kv.num_kv_heads, longest, kernels.is_deterministic) for rows in self._slots.buckets]
+        pieces = attention.empty_pieces(works[-1].pieces, tables.device)
+        results = attention.results(works[-1].pieces, works[-1].lanes, tables.device)
+        return {work.lanes: _Bucket(work, LanesPlan(pieces[: work.pieces], tables, results)) for work in works}
 
     def captures(self, model: Transformer) -> Iterator[None]:
         """Prepare torch's current stream, a graph at a time: the largest first, so that the others find room in what it
@@ -147,7 +150,7 @@ class GraphDecodeRunner:
         """
         held = self._rows.clone()
         self._rows.zero_()
-        self._write_numbers(self._staging[0], self._buckets[bucket].work, np.zeros(bucket, dtype=np.int32))
+        self._write_pieces(self._staging[0], self._buckets[bucket], np.zeros(bucket, dtype=np.int32))
         self._compute(model, bucket)
         self._rows.copy_(held)
         torch.cuda.current_stream(self._device).synchronize()
@@ -155,7 +158,7 @@ class GraphDecodeRunner:
     def _compute(self, model: Transformer, rows: int) -> None:
         """What a graph is: the tokens drawn take the place of those they follow."""
         tokens, logits, plan = self._token_ids[:rows], self.logits[:rows], self._buckets[rows].plan
-        hidden = model.hidden(tokens, plan.positions, plan, self._kv_layers)
+        hidden = model.hidden(tokens, plan, self._kv_layers)
         model.write_logits(hidden, logits)
         tokens.copy_(logits.argmax(dim=-1))
 
@@ -167,7 +170,7 @@ class GraphDecodeRunner:
         positions = np.zeros(placement.bucket, dtype=np.int32)
         positions[placement.slots] = [lane.position for lane in lanes]
         staging = self._next_staging()
-        self._write_numbers(staging, self._buckets[placement.bucket].work, positions)
+        self._write_pieces(staging, self._buckets[placement.bucket], positions)
         graph.replay()
         self._draw(lanes, placement.slots)
         staging.tokens.copy_(self._token_ids, non_blocking=True)
@@ -183,9 +186,10 @@ class GraphDecodeRunner:
             places, values = upload(placement.cells, self._device)
             self._rows[places] = values.int()
 
-    def _write_numbers(self, staging: _Staging, work: WorkList, positions: np.ndarray) -> None:
-        work.fill(staging.numbers.numpy(), positions)
-        self._plans.numbers[: work.size].copy_(staging.numbers[: work.size], non_blocking=True)
+    def _write_pieces(self, staging: _Staging, bucket: _Bucket, positions: np.ndarray) -> None:
+        pieces = staging.pieces[: bucket.work.pieces]
+        bucket.work.fill(pieces.numpy(), positions)
+        bucket.plan.pieces.copy_(pieces, non_blocking=True)
 
     def _next_staging(self) -> _Staging:
         staging = self._staging.pop(0)

@@ -39,7 +39,7 @@ class LaneSlots:
     """
 
     def __init__(self, buckets: Sequence[int], table_pages: int):
-        self._buckets = buckets
+        self.buckets = buckets
         self._rows = buckets[-1]
         self._table_pages = table_pages
         self._slot_of: dict[Lane, int] = {}
@@ -66,7 +66,7 @@ class LaneSlots:
 
     def bucket(self, count: int) -> int:
         """The number of rows with which a step over `count` lanes is computed."""
-        return self._buckets[bisect_left(self._buckets, count)]
+        return self.buckets[bisect_left(self.buckets, count)]
 
     def _free_others(self, staying: set[Lane]) -> list[int]:
         freed = [self._slot_of.pop(lane) for lane in [lane for lane in self._slot_of if lane not in staying]]

@@ -48,20 +48,18 @@ class ModelRunner:
         plan = self.kernels.plan(
             [segment.start for segment in segments], lengths, [segment.pages for segment in segments]
         )
-        token_ids, positions, last_rows = self._packed(segments, lengths)
-        logits = self.model.forward(token_ids, positions, plan, self.kv_layers, last_rows)
+        token_ids, last_rows = self._packed(segments, lengths)
+        logits = self.model.forward(token_ids, plan, self.kv_layers, last_rows)
         drawn = iter(self._draw(logits, segments))
         return [next(drawn) if segment.sampling else None for segment in segments]
 
     def _packed(self, segments: Sequence[Segment], lengths: Sequence[int]) -> Sequence[torch.Tensor]:
-        """Token ids [T], positions [T] and the rows to draw from [B], int64, with one copy to the device."""
+        """Token ids [T] and the rows to draw from [B], int64, with one copy to the device."""
         ends = accumulate(lengths)
         token_ids = np.concatenate([segment.token_ids for segment in segments])
-        starts = [segment.start for segment in segments]
-        positions = np.concatenate([np.arange(length) + start for start, length in zip(starts, lengths, strict=True)])
         last_rows = [end - 1 for end, segment in zip(ends, segments, strict=True) if segment.sampling]
-        together = np.concatenate([token_ids, positions, last_rows]).astype(np.int64)
-        return upload(together, self._torch_device).split((len(token_ids), len(positions), len(last_rows)))
+        together = np.concatenate([token_ids, last_rows]).astype(np.int64)
+        return upload(together, self._torch_device).split((len(token_ids), len(last_rows)))
 
     def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> list[Drawn]:
         params = [segment.sampling for segment in segments if segment.sampling]

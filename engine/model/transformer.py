@@ -1,4 +1,4 @@
-"""The transformer that all families are, over mapped weights: a function of tokens, positions and the KV cache."""
+"""The transformer that all families are, over mapped weights: a function of tokens and the KV cache."""
 
 from __future__ import annotations
 
@@ -47,28 +47,25 @@ class Transformer:
     def forward(
         self,
         token_ids: torch.Tensor,
-        positions: torch.Tensor,
         plan: Any,
         kv_layers: Sequence[torch.Tensor],
         last_rows: torch.Tensor,
     ) -> torch.Tensor:
         """Logits, float32 [B, vocab], of the B rows named in `last_rows`, int64. The rest is as for `hidden`."""
-        return linear(self.hidden(token_ids, positions, plan, kv_layers)[last_rows], self._lm_head).float()
+        return linear(self.hidden(token_ids, plan, kv_layers)[last_rows], self._lm_head).float()
 
-    def hidden(
-        self, token_ids: torch.Tensor, positions: torch.Tensor, plan: Any, kv_layers: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
+    def hidden(self, token_ids: torch.Tensor, plan: Any, kv_layers: Sequence[torch.Tensor]) -> torch.Tensor:
         """What the logits are made from, [T, hidden].
 
-        `token_ids` and `positions` are integers [T]; `plan` is what the kernels planned for these tokens. Their K and V
-        are written to `kv_layers`.
+        `token_ids` are integers [T]; `plan` is what the kernels planned for these tokens, their positions with it.
+        Their K and V are written to `kv_layers`.
         """
         eps = self._config.rms_norm_eps
         residual = embedding(token_ids, self._embed)
         x = self._kernels.rms_norm(residual, self._layers[0].input_norm, eps)
         next_norms = [layer.input_norm for layer in self._layers[1:]] + [self._norm]
         for layer, kv, next_norm in zip(self._layers, kv_layers, next_norms, strict=True):
-            x = self._attention(layer, x, positions, plan, kv)
+            x = self._attention(layer, x, plan, kv)
             x, residual = self._kernels.add_rms_norm(x, residual, layer.mlp_norm, eps)
             x = self._mlp(layer, x)
             x, residual = self._kernels.add_rms_norm(x, residual, next_norm, eps)
@@ -82,9 +79,7 @@ class Transformer:
         """The logits of every row of `hidden`, not widened to float32."""
         torch.mm(hidden, self._lm_head.t(), out=out)
 
-    def _attention(
-        self, layer: Layer, x: torch.Tensor, positions: torch.Tensor, plan: Any, kv: torch.Tensor
-    ) -> torch.Tensor:
+    def _attention(self, layer: Layer, x: torch.Tensor, plan: Any, kv: torch.Tensor) -> torch.Tensor:
         heads, kv_heads = self._config.num_heads, self._config.num_kv_heads
         qkv = self._kernels.linear(x, layer.qkv, layer.qkv_bias).unflatten(
             -1, (heads + 2 * kv_heads, self._config.head_dim)
@@ -93,8 +88,7 @@ class Transformer:
         if layer.q_norm is not None and layer.k_norm is not None:
             q = self._kernels.rms_norm(q, layer.q_norm, self._config.rms_norm_eps)
             k = self._kernels.rms_norm(k, layer.k_norm, self._config.rms_norm_eps)
-        q, k = self._kernels.rotate(q, k, positions, self._cos_sin)
-        attended = self._kernels.attend(plan, kv, q, k, v).flatten(1)
+        attended = self._kernels.rotate_and_attend(plan, kv, q, k, v, self._cos_sin).flatten(1)
         return self._kernels.linear(attended, layer.attention_out, layer.attention_out_bias)
 
     def _mlp(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:

@@ -104,11 +104,10 @@ class Served:
         plan = self.runner.kernels.plan(
             [lane.position for lane in lanes], [1] * len(lanes), [lane.pages for lane in lanes]
         )
-        on_gpu = [
-            torch.tensor(numbers, device=CUDA)
-            for numbers in ([lane.token_id for lane in lanes], [lane.position for lane in lanes], range(len(lanes)))
-        ]
-        return self.runner.model.forward(on_gpu[0], on_gpu[1], plan, self.runner.kv_layers, on_gpu[2])
+        token_ids, rows = (
+            torch.tensor(numbers, device=CUDA) for numbers in ([lane.token_id for lane in lanes], range(len(lanes)))
+        )
+        return self.runner.model.forward(token_ids, plan, self.runner.kv_layers, rows)
 
     @torch.inference_mode()
     def graph_logits(self, lanes: list[Lane]) -> torch.Tensor:

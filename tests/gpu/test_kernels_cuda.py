@@ -48,11 +48,19 @@ ATTENTION = 2e-2
 STEPS = {
     "decode": ([0, 3, 15, 16, 200, 77], [1, 1, 1, 1, 1, 1]),
     "one long lane": ([1500], [1]),
+    "lanes in pieces": ([1500, 20, 700, 2047, 0], [1, 1, 1, 1, 1]),
     "prefill from the start": ([0, 0, 0], [130, 1, 64]),
     "prefill chunks": ([50, 129, 16], [70, 33, 16]),
     "mixed": ([60, 0, 4, 111, 2], [1, 90, 1, 50, 1]),
 }
-HEADS = {"group 1": (4, 4), "group 3": (6, 2), "group 4": (8, 2), "group 5": (10, 2), "one kv head": (8, 1)}
+HEADS = {
+    "group 1": (4, 4),
+    "group 3": (6, 2),
+    "group 4": (8, 2),
+    "group 5": (10, 2),
+    "one kv head": (8, 1),
+    "group 12": (24, 2),
+}
 
 
 def assert_near(given: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:
@@ -81,6 +89,12 @@ def poison(shape: tuple[int, ...]) -> None:
     torch.full(shape, torch.nan, dtype=BF16, device=CUDA)
 
 
+def unturned(step: Case, head_dim: int) -> torch.Tensor:
+    """A rotary table that leaves every position as it is."""
+    positions = max(start + length for start, length in zip(step.starts, step.lengths, strict=True))
+    return torch.tensor([1.0, 0.0], device=CUDA).repeat_interleave(head_dim // 2).repeat(positions, 1)
+
+
 def attend(kernels: CudaKernels, step: Case, given: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     """(attention's output, the cache afterwards), float32 on the CPU; q, k and v are views of one tensor."""
     heads, kv_heads = given.q.shape[1], given.k.shape[1]
@@ -89,7 +103,7 @@ def attend(kernels: CudaKernels, step: Case, given: Tensors) -> tuple[torch.Tens
     kv = given.kv.to(CUDA, BF16)
     plan = kernels.plan(step.starts, step.lengths, step.page_tables)
     poison(tuple(q.shape))
-    out = kernels.attend(plan, kv, q, k, v)
+    out = kernels.rotate_and_attend(plan, kv, q, k, v, unturned(step, given.q.shape[-1]))
     return out.float().cpu(), kv.float().cpu()
 
 
@@ -139,7 +153,7 @@ def test_one_plan_serves_every_layer(name: str) -> None:
     for seed in (1, 2, 3):
         given = rounded(tensors(this, 8, 2, head_dim=64, seed=seed))
         kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
-        out = kernels.attend(plan, kv, q, k, v)
+        out = kernels.rotate_and_attend(plan, kv, q, k, v, unturned(this, 64))
         assert_near(out, attended(this, given), ATTENTION)
 
 
@@ -192,32 +206,33 @@ def test_silu_and_mul(kernels: CudaKernels, rows: int, size: int) -> None:
     assert_near(out, CpuKernels(16).silu_and_mul(gate_up.float()), ELEMENTWISE)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 300])
-def test_rotate(kernels: CudaKernels, rows: int, llama: ModelConfig) -> None:
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_positions_are_given_as_on_the_cpu(step: tuple[list[int], list[int]], llama: ModelConfig) -> None:
+    this = case(*step, page_size=16)
+    given = rounded(tensors(this, 8, 2, head_dim=64))
     cos_sin = cos_sin_table(llama, 4096, torch.device("cpu"))
-    positions = torch.randint(0, 4096, (rows,))
-    fused = torch.randn(rows, 12, 64).to(BF16)
-    q, k, v = fused.to(CUDA).split((8, 2, 2), dim=1)
-    rotated = kernels.rotate(q, k, positions.to(CUDA), cos_sin.to(CUDA))
-    expected = CpuKernels(16).rotate(fused[:, :8].float(), fused[:, 8:10].float(), positions, cos_sin)
-    for given, wanted in zip(rotated, expected, strict=True):
-        assert_near(given, wanted, ELEMENTWISE)
-    assert torch.equal(v.cpu(), fused[:, 10:])
+    kernels, cpu = kernels_for_case(this, 8, 2, head_dim=64), CpuKernels(16)
+    kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
+    out = kernels.rotate_and_attend(
+        kernels.plan(this.starts, this.lengths, this.page_tables), kv, q, k, v, cos_sin.to(CUDA)
+    )
+    cpu_kv = given.kv.clone()
+    plan = cpu.plan(this.starts, this.lengths, this.page_tables)
+    assert_near(out, cpu.rotate_and_attend(plan, cpu_kv, given.q, given.k, given.v, cos_sin), ATTENTION)
+    torch.testing.assert_close(kv.float().cpu(), cpu_kv, rtol=ELEMENTWISE, atol=ELEMENTWISE, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["decode", "mixed"])
-def test_everything_runs_on_the_current_stream(name: str, llama: ModelConfig) -> None:
+def test_everything_runs_on_the_current_stream(name: str) -> None:
     """A capture fails on work for another stream that would wait for it, and a replay runs only what was captured."""
     this = case(*STEPS[name], page_size=16)
     kernels = kernels_for_case(this, 8, 2, head_dim=64)
     given = rounded(tensors(this, 8, 2, head_dim=64))
     kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
-    cos_sin = cos_sin_table(llama, 4096, CUDA)
-    positions = torch.zeros(len(q), dtype=torch.int64, device=CUDA)  # position 0 turns nothing
     weight = torch.ones(512, dtype=BF16, device=CUDA)
 
     def step() -> tuple[torch.Tensor, torch.Tensor]:
-        attention = kernels.attend(plan, kv, *kernels.rotate(q, k, positions, cos_sin), v)
+        attention = kernels.rotate_and_attend(plan, kv, q, k, v, unturned(this, 64))
         normed, _ = kernels.add_rms_norm(
             kernels.rms_norm(attention.flatten(1), weight, 1e-5), zeros.clone(), weight, 1e-5
         )
@@ -290,11 +305,9 @@ def logits_of(
     logits = []
     for starts, lengths in (([0, 0], [50, 21]), ([50, 21], [1, 1])):
         token_ids = torch.randint(0, config.vocab_size, (sum(lengths),), generator=source)
-        positions = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         last_rows = torch.tensor(lengths).cumsum(0) - 1
         plan = kernels.plan(starts, lengths, [[7, 3, 9, 1], [12, 30, 2]])
-        on_device = [tensor.to(device) for tensor in (token_ids, torch.cat(positions), last_rows)]
-        logits.append(model.forward(on_device[0], on_device[1], plan, layers, on_device[2]).cpu())
+        logits.append(model.forward(token_ids.to(device), plan, layers, last_rows.to(device)).cpu())
     return logits
 
 

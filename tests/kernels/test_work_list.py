@@ -1,4 +1,4 @@
-"""Every page of every lane is read exactly once, whatever the lengths, and FlashInfer is told the true lengths."""
+"""Every token of every lane is read exactly once, whatever the lengths, and results stand where they are looked for."""
 
 from __future__ import annotations
 
@@ -8,91 +8,69 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.kernels.work_list import FIXED_PIECES, SPARE_BLOCKS, TILE_TOKENS, WorkList
+from engine.kernels.work_list import FIXED_PIECES, NOBODY, PIECE_NUMBERS, SPARE_BLOCKS, TILE_TOKENS, WorkList
 
-TABLE_PAGES = 64
+LONGEST = 1024
+Piece = tuple[int, ...]
+"""Lane, position, begin, end, slot, first slot, count."""
 
 
-def filled(work: WorkList, positions: list[int]) -> np.ndarray:
-    """From memory that holds the numbers of another step."""
-    buffer = np.full(work.size, 77, dtype=np.int32)
-    work.fill(buffer, np.array(positions, dtype=np.int32))
-    return buffer
+def filled(work: WorkList, positions: list[int]) -> list[Piece]:
+    """The pieces that are somebody's, from memory that holds the numbers of another step."""
+    rows = np.full((work.pieces, PIECE_NUMBERS), 77, dtype=np.int32)
+    work.fill(rows, np.array(positions, dtype=np.int32))
+    pieces = [tuple(row) for row in rows.tolist()]
+    used = [piece[:7] for piece in pieces if piece != NOBODY]
+    assert pieces[len(used) :] == [NOBODY] * (work.pieces - len(used)), "those of nobody come last"
+    return used
 
 
 @given(
-    positions=st.lists(st.integers(0, TABLE_PAGES * 16 - 1), min_size=1, max_size=40),
+    positions=st.lists(st.integers(0, LONGEST - 1), min_size=1, max_size=40),
     kv_heads=st.sampled_from([1, 2, 8, 512]),
-    page_size=st.sampled_from([16, 64, 256]),
+    is_fixed=st.booleans(),
 )
-def test_pieces_cover_every_lane_once(positions: list[int], kv_heads: int, page_size: int) -> None:
-    work = WorkList(len(positions), kv_heads, page_size, TABLE_PAGES)
-    numbers = filled(work, positions)
-    used = numbers[work.piece_is_used].view(np.uint8)[: work.pieces]
-    count = int(used.sum())
-    assert used[:count].all()
-    tokens = int(numbers[work.piece_tokens][0])
-    assert tokens % max(TILE_TOKENS, page_size) == 0
-    pieces = list(
-        zip(numbers[work.piece_lane][:count].tolist(), numbers[work.piece_index][:count].tolist(), strict=True)
-    )
-    wanted = [(lane, at) for lane, position in enumerate(positions) for at in range(position // tokens + 1)]
-    assert pieces == wanted
-    starts = numbers[work.piece_indptr]
-    assert [pieces[at] for at in starts[:-1]] == [(lane, 0) for lane in range(len(positions))]
-    assert starts[-1] == count <= work.pieces
+def test_pieces_cover_every_lane_once(positions: list[int], kv_heads: int, is_fixed: bool) -> None:
+    pieces = filled(WorkList(len(positions), kv_heads, LONGEST, is_fixed), positions)
+    assert sorted(slot for *_, slot, _, _ in pieces) == list(range(len(pieces)))
+    lanes = [sorted(piece for piece in pieces if piece[0] == lane) for lane in range(len(positions))]
+    for position, mine in zip(positions, lanes, strict=True):
+        assert [(piece[1], piece[4] - piece[5], piece[6]) for piece in mine] == [
+            (position, at, len(mine)) for at in range(len(mine))
+        ]
+        bounds = [0, *(end for _, _, _, end, *_ in mine)]
+        assert [(begin, end) for _, _, begin, end, *_ in mine] == list(pairwise(bounds))
+        assert bounds[-1] == position, "the new token is the last piece's"
+        assert all(begin % TILE_TOKENS == 0 for _, _, begin, *_ in mine)
 
 
-@given(positions=st.lists(st.integers(0, TABLE_PAGES * 16 - 1), min_size=1, max_size=40))
-def test_a_lanes_length_is_its_position_and_one(positions: list[int]) -> None:
-    work = WorkList(len(positions), 8, 16, TABLE_PAGES)
-    numbers = filled(work, positions)
-    assert numbers[work.positions].tolist() == positions
-    assert numbers[work.row_count][0] == len(positions)
-    # As FlashInfer's kernels compute it, from rows of TABLE_PAGES entries.
-    assert ((TABLE_PAGES - 1) * 16 + numbers[work.last_page_len]).tolist() == [position + 1 for position in positions]
+@given(positions=st.lists(st.integers(0, LONGEST - 1), min_size=1, max_size=40))
+def test_the_longest_begin_first(positions: list[int]) -> None:
+    lengths = [end - begin for _, _, begin, end, *_ in filled(WorkList(len(positions), 8, LONGEST), positions)]
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_one_long_lane_is_shared_by_as_many_blocks_as_there_are_to_spare() -> None:
-    work = WorkList(1, 8, 16, 8192)
-    numbers = filled(work, [131071])
-    assert numbers[work.piece_indptr][1] == SPARE_BLOCKS // 8
+    assert len(filled(WorkList(1, 8, 131072), [131071])) == SPARE_BLOCKS // 8
 
 
 def test_equal_lanes_in_a_large_batch_are_not_divided() -> None:
-    work = WorkList(64, 8, 16, TABLE_PAGES)
-    numbers = filled(work, [600] * 64)
-    assert numbers[work.piece_indptr].tolist() == list(range(65))
+    assert [piece[0] for piece in filled(WorkList(64, 8, LONGEST), [600] * 64)] == list(range(64))
 
 
-def test_each_array_begins_on_16_bytes_and_none_overlap() -> None:
-    work = WorkList(5, 8, 16, TABLE_PAGES)
-    parts = sorted((part for part in vars(work).values() if isinstance(part, slice)), key=lambda part: part.start)
-    assert len(parts) == 9
-    assert all(part.start % 4 == 0 for part in parts)
-    assert all(one.stop <= other.start for one, other in pairwise(parts))
-    assert parts[-1].stop <= work.size
-
-
-LONGEST = TABLE_PAGES * 16 - 1
-
-
-def fixed_pieces(positions: list[int]) -> list[list[int]]:
+def fixed_pieces(positions: list[int]) -> list[list[tuple[int, int]]]:
     """With a fixed division, the pieces each lane is read in; rows of nobody are one token long."""
     rows = [*positions, *[0] * (40 - len(positions))]
-    work = WorkList(len(rows), 8, 16, TABLE_PAGES, is_fixed=True)
-    numbers = filled(work, rows)
-    ends = numbers[work.piece_indptr]
-    assert ends[-1] <= work.pieces
-    return [numbers[work.piece_index][start:end].tolist() for start, end in pairwise(ends)]
+    pieces = filled(WorkList(len(rows), 8, LONGEST, is_fixed=True), rows)
+    return [sorted((begin, end) for its, _, begin, end, *_ in pieces if its == lane) for lane in range(len(positions))]
 
 
-@given(mine=st.integers(0, LONGEST), others=st.lists(st.integers(0, LONGEST), max_size=39), data=st.data())
+@given(mine=st.integers(0, LONGEST - 1), others=st.lists(st.integers(0, LONGEST - 1), max_size=39), data=st.data())
 def test_a_fixed_division_goes_by_a_lanes_own_length(mine: int, others: list[int], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(others)))
     assert fixed_pieces([*others[:at], mine, *others[at:]])[at] == fixed_pieces([mine])[0]
 
 
 def test_a_fixed_division_bounds_the_pieces_of_the_longest_lane() -> None:
-    assert fixed_pieces([LONGEST])[0] == list(range(FIXED_PIECES))
-    assert fixed_pieces([100, *[LONGEST] * 39])[0] == [0]
+    assert len(fixed_pieces([LONGEST - 1])[0]) == FIXED_PIECES
+    assert fixed_pieces([100, *[LONGEST - 1] * 39])[0] == [(0, 100)]

@@ -64,10 +64,12 @@ def shape_of(model: Path) -> dict[str, object]:
     """As `engine.kernel_cache.KernelNeeds` has it, but for the element type, which is a setting."""
     config = json.loads((model / "config.json").read_bytes())
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    kv_heads = config.get("num_key_value_heads") or heads
     head_dim = config.get("head_dim") or hidden // heads
     return {
         "head_dim": head_dim,
-        "query_group": heads // (config.get("num_key_value_heads") or heads),
+        "query_group": heads // kv_heads,
+        "kv_heads": kv_heads,
         "widths": sorted({hidden, config["intermediate_size"], heads * head_dim}),
     }
 
