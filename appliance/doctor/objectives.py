@@ -95,12 +95,12 @@ def _window(slo: Mapping[str, Any]) -> Finding:
     """Too few requests in a window, and the policy holds."""
     seen = slo["seen"]
     samples, seconds = seen["samples"], seen["seconds"]
-    counted = f"{samples} requests in a window of {seconds:g} s"
+    counted = f"{samples} {'request' if samples == 1 else 'requests'} in a window of {seconds:g} s"
     if slo["mode"] != Mode.AUTO or not samples or samples >= LEAST_SAMPLES:
         return fine("window", f"{counted}.")
     longer = seconds * LEAST_SAMPLES / samples
     return advise(
         "window",
-        f"{counted} are fewer than {LEAST_SAMPLES}: the policy holds.",
+        f"{counted}, fewer than {LEAST_SAMPLES}: the policy holds.",
         f"If this is the usual load, set window_size_seconds to {longer:.0f} or more.",
     )

@@ -65,8 +65,8 @@ def box_of(task: Task) -> Box:
     load = task.load
     if len(load.requests) < LEAST_REQUESTS or len(load.decode) < LEAST_SECONDS or load.prefill_tokens <= 0:
         raise ValueError(
-            f"Not enough was served in the last minutes to simulate it: {len(load.requests)} requests were, and "
-            f"{LEAST_REQUESTS} are wanted."
+            f"Not enough was served in the last minutes to simulate it: {LEAST_REQUESTS} requests are wanted, and "
+            f"{len(load.requests)} came."
         )
     decode = _fit(load.decode)
     longest = max(request.prompt_tokens + request.output_tokens for request in load.requests)

@@ -56,7 +56,8 @@ class Decision:
             return "no requests"
         tpot = f", TPOT p95 {seen.tpot_ms.p95:.1f} of {target.tpot_target_ms:g} ms" if seen.tpot_ms else ""
         ttft = f"TTFT p95 {seen.ttft_ms.p95:.0f} of {target.ttft_target_ms:g} ms"
-        return f"{ttft}{tpot} ({seen.samples} requests, {seen.waiting} waiting)"
+        requests = "request" if seen.samples == 1 else "requests"
+        return f"{ttft}{tpot} ({seen.samples} {requests}, {seen.waiting} waiting)"
 
     def _predicted(self) -> str:
         if self.choice.predicted is None or self.choice.action is not Action.MOVE:

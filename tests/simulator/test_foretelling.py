@@ -81,7 +81,7 @@ def test_step_times_are_those_of_the_whole_device() -> None:
 def test_of_too_little_nothing_is_foretold() -> None:
     task = seen_of(RESTING)
     few = msgspec.structs.replace(task.load, requests=task.load.requests[:19])
-    with pytest.raises(ValueError, match="19 requests were, and 20 are wanted"):
+    with pytest.raises(ValueError, match="20 requests are wanted, and 19 came"):
         foretold(msgspec.structs.replace(task, load=few))
     with pytest.raises(ValueError, match="Not enough"):
         foretold(msgspec.structs.replace(task, load=msgspec.structs.replace(task.load, decode=())))

@@ -51,7 +51,7 @@ def test_where_the_simulation_is_not_like_what_was_seen_it_is_doubted() -> None:
 
 def test_where_too_little_was_served_it_says_so(stand: Stand, owner: Browser) -> None:
     serve(stand, 3)
-    assert "6 requests were, and 20 are wanted" in owner.get(f"/slo/simulation{QUERY}").text
+    assert "20 requests are wanted, and 6 came" in owner.get(f"/slo/simulation{QUERY}").text
 
 
 def test_targets_that_cannot_be_are_not_simulated(stand: Stand, owner: Browser) -> None:

@@ -1,10 +1,10 @@
-"""How browsers are named."""
+"""How browsers are named, and commands set apart."""
 
 from __future__ import annotations
 
 import pytest
 
-from webui.pages.words import browser
+from webui.pages.words import browser, commands
 
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6"
@@ -23,3 +23,9 @@ SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605
 )
 def test_a_browser_is_named_as_people_name_it(agent: str, named: str) -> None:
     assert browser(agent) == named
+
+
+def test_commands_are_set_apart_and_nothing_else_becomes_markup() -> None:
+    assert commands("`semi-pd keys list` shows <b>` & more") == (
+        "<code>semi-pd keys list</code> shows &lt;b&gt;` &amp; more"
+    )

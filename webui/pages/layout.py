@@ -43,6 +43,7 @@ def prepare(app: Flask) -> None:
         "duration": words.duration,
         "size": words.size,
         "browser": words.browser,
+        "commands": words.commands,
     }
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

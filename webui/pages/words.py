@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 
+from markupsafe import Markup, escape
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -27,6 +29,11 @@ def duration(seconds: float) -> str:
     parts = ((days, "d"), (hours, "h"), (minutes, "min"), (whole % 60, "s"))
     first = next(index for index, (count, _) in enumerate(parts) if count)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def commands(sentence: str) -> Markup:
+    """A sentence for terminals, which has commands in backticks, for a page."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
 
 
 BROWSERS = (
