@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import jinja2
+import msgspec
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Node
 from jinja2.parser import Parser
@@ -49,7 +50,7 @@ class ChatTemplate:
             return None
         try:
             return cls(source, _special_tokens(_tokenizer_config(model_path)))
-        except jinja2.TemplateError as error:
+        except Exception as error:  # compiling it, Jinja's parser and Python's own complain in many ways
             raise CannotStart(f"The chat template of {model_path} cannot be read: {error}.") from error
 
     def render(
@@ -99,26 +100,40 @@ class ChatTemplate:
 
 
 def template_source(model_path: Path) -> str | None:
-    """The text of a model directory's template, None if it has none."""
+    """The text of a model directory's template, None if it has none. Raises `CannotStart` for a broken file."""
     file = model_path / "chat_template.jinja"
     if file.is_file():
-        return file.read_text("utf-8")
+        return _text(file)
     source = _tokenizer_config(model_path).get("chat_template")
     if isinstance(source, list):  # several named templates
-        return {entry["name"]: entry["template"] for entry in source}.get("default")
-    return source
+        default = (entry for entry in source if isinstance(entry, dict) and entry.get("name") == "default")
+        source = next(default, {}).get("template")
+    return source if isinstance(source, str) else None
 
 
 def _tokenizer_config(model_path: Path) -> dict[str, Any]:
     path = model_path / "tokenizer_config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return msgspec.json.decode(_text(path), type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise CannotStart(f"The file {path} cannot be read: {error}.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise CannotStart(f"The file {path} is no text in UTF-8: {error}.") from error
 
 
 def _special_tokens(config: dict[str, Any]) -> dict[str, str]:
     """`"bos_token": "<s>"` or `"bos_token": {"content": "<s>", …}`."""
     names = ("bos_token", "eos_token", "pad_token", "unk_token")
-    tokens = {name: config[name] for name in names if config.get(name) is not None}
-    return {name: token["content"] if isinstance(token, dict) else token for name, token in tokens.items()}
+    tokens = ((name, config.get(name)) for name in names)
+    texts = ((name, token.get("content") if isinstance(token, dict) else token) for name, token in tokens)
+    return {name: text for name, text in texts if isinstance(text, str)}
 
 
 def _to_json(

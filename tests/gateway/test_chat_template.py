@@ -57,10 +57,35 @@ def test_a_template_runs_in_a_sandbox(source: str) -> None:
         ChatTemplate(source, {}).render(MESSAGES)
 
 
-def test_a_broken_template_cannot_start(tmp_path: Path) -> None:
-    (tmp_path / "chat_template.jinja").write_text("{% if %}")
+@pytest.mark.parametrize("source", ["{% if %}", "{% if x %}{% continue %}{% endif %}", "{{ " + "{" * 2000])
+def test_a_broken_template_cannot_start(tmp_path: Path, source: str) -> None:
+    (tmp_path / "chat_template.jinja").write_text(source)
     with pytest.raises(CannotStart, match="chat template"):
         ChatTemplate.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chat_template.jinja", b"\xff"),
+        ("tokenizer_config.json", b"\xff"),
+        ("tokenizer_config.json", b"[1]"),
+        ("tokenizer_config.json", b"{"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CannotStart, match=name):
+        ChatTemplate.load(tmp_path)
+
+
+def test_names_without_templates_are_none(tmp_path: Path) -> None:
+    for named in (["default"], [{"name": "default"}], [{"name": "default", "template": 5}], 5):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": 1, "chat_template": named}))
+        assert ChatTemplate.load(tmp_path) is None
+
+
+def test_a_template_by_itself_says_what_is_wrong() -> None:
     with pytest.raises(jinja2.TemplateError):
         ChatTemplate("{% if %}", {})
 
