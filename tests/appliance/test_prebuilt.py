@@ -13,11 +13,12 @@ import pytest
 from appliance.prebuilt import export, take
 from engine.config import DEMO_MODEL
 from engine.errors import CannotStart
-from engine.kernel_cache import KernelCache, KernelNeeds
+from engine.kernel_cache import OWN_SOURCE, KernelCache, KernelNeeds, own_digest
 
 ROOT = Path(__file__).parent.parent.parent
 LOCK = ROOT / "constraints" / "cuda-3.11.lock"
-VERSIONS = {"torch": "2.11.0", "flashinfer-python": "0.6.13", "triton": "3.6.0"}
+PACKAGES = {"torch": "2.11.0", "flashinfer-python": "0.6.13", "triton": "3.6.0"}
+VERSIONS = {**PACKAGES, OWN_SOURCE.name: own_digest()}
 NEEDS = KernelNeeds.of(DEMO_MODEL, "bfloat16", "9.0")
 OPS = ".cache/flashinfer/0.6.13/90a/cached_ops"
 
@@ -80,6 +81,13 @@ def test_they_are_found_where_they_are_taken(cache: KernelCache, tmp_path: Path)
     assert (kernel / "linear.cubin").read_text() == "machine code"
     group = json.loads((kernel / "__grp__linear.json").read_text())
     assert group == {"child_paths": {"linear.cubin": str(kernel / "linear.cubin")}}
+
+
+def test_kernels_from_another_source_of_ours_do_not_fit(cache: KernelCache, tmp_path: Path) -> None:
+    older = VERSIONS | {OWN_SOURCE.name: "0123456789ab"}
+    cache.note(NEEDS, older, "580.1")
+    export(cache, "9.0", older, tmp_path / "kernels")
+    assert "were built for decode_attention.cu 0123456789ab, and this release has" in problem(tmp_path / "kernels")
 
 
 def test_what_does_not_fit_is_said_with_what_to_do(cache: KernelCache, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from appliance.prebuilt import export
 from engine.config import DEMO_MODEL
-from engine.kernel_cache import KernelCache, KernelNeeds
+from engine.kernel_cache import OWN_SOURCE, KernelCache, KernelNeeds, own_digest
 from tests.system.appliance import unused_port
 
 pytestmark = pytest.mark.system
@@ -113,7 +113,9 @@ def test_without_a_compiler_kernels_can_be_brought(tmp_path: Path) -> None:
 
     wheels, cache = tmp_path / "wheels", KernelCache(tmp_path / "built")
     lock = (ROOT / "constraints" / f"cuda-3.{sys.version_info.minor}.lock").read_text()
-    versions = dict(re.findall(r"^(torch|flashinfer-python|triton)==(\S+)", lock, re.MULTILINE))
+    versions = dict(re.findall(r"^(torch|flashinfer-python|triton)==(\S+)", lock, re.MULTILINE)) | {
+        OWN_SOURCE.name: own_digest()
+    }
     (cache.root / "triton").mkdir(parents=True)
     cache.note(KernelNeeds.of(DEMO_MODEL, "bfloat16", "9.0"), versions, "580.1")
     export(cache, "9.0", versions, wheels / "kernels")

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 PACKAGES = ("torch", "flashinfer-python", "triton")
+OWN_SOURCE = Path(__file__).parents[2] / "engine" / "kernels" / "decode_attention.cu"
 AGAIN = "make it with 'semi-pd kernels export' on a machine with nvcc, such a GPU and this release"
 
 
@@ -56,8 +57,10 @@ def is_whole(path: Path, digest: str) -> bool:
 
 
 def versions_of(lock: Path) -> dict[str, str]:
+    """As `engine.kernel_cache.installed_versions` has them."""
     pins = dict(re.findall(r"^([\w-]+)==([^ ]+) ", lock.read_text(), re.MULTILINE))
-    return {name: pins[name] for name in PACKAGES}
+    own = hashlib.sha256(OWN_SOURCE.read_bytes()).hexdigest()[:12]
+    return {name: pins[name] for name in PACKAGES} | {OWN_SOURCE.name: own}
 
 
 def shape_of(model: Path) -> dict[str, object]:
