@@ -7,8 +7,7 @@
 // eight. Of a lane in several pieces, the block that is last to finish adds the sums up, in the order of the pieces: what
 // comes out depends neither on which that is, nor on how many SMs there are.
 //
-// The compiler's command line gives DTYPE, DIM (head dimension), KV_HEADS, GROUP (query heads that share a KV head), WARPS
-// and STAGES (tiles of a warp in shared memory).
+// The compiler's command line gives DTYPE, DIM (head dimension), KV_HEADS and GROUP (query heads that share a KV head).
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -47,7 +46,6 @@ struct Step {
   float scale;              // of scores, times log2(e)
 };
 
-constexpr int kThreads = 32 * WARPS;
 constexpr int kHalf = DIM / 2;
 constexpr int kTile = 16;         // tokens
 constexpr int kSteps = DIM / 16;  // of a product over the head dimension; also tiles of 16 dimensions
@@ -59,11 +57,21 @@ constexpr int64_t kRow = KV_HEADS * DIM;  // from a token to the next; V is a pa
 constexpr int kTileBytes = kTile * DIM * 2;
 constexpr int kStageBytes = 2 * kTileBytes;
 constexpr int kSumRow = DIM + 4;  // so that threads write to different banks
-constexpr int kMergeBytes = WARPS * kColumns * (kSumRow + 2) * 4;
-constexpr int kSharedBytes = std::max(WARPS * STAGES * kStageBytes, kMergeBytes);
-constexpr int kMostPieces = kSharedBytes / (4 * GROUP);  // of a lane: a weight of each is put there
 constexpr float kGrowth = 8.f;  // in powers of 2: how far scores may exceed what weights are relative to
 constexpr unsigned kAll = 0xffffffffu;
+
+// How a block is made: its warps, and tiles of each in shared memory.
+template <int WARPS, int STAGES>
+struct Block {
+  static constexpr int kWarps = WARPS, kStages = STAGES, kThreads = 32 * WARPS;
+  static constexpr int kAdvance = WARPS * kTile;  // tokens, from a warp's tile to its next
+  static constexpr int kMergeBytes = WARPS * kColumns * (kSumRow + 2) * 4;
+  static constexpr int kSharedBytes = std::max(WARPS * STAGES * kStageBytes, kMergeBytes);
+  static constexpr int kMostPieces = kSharedBytes / (4 * GROUP);  // of a lane: a weight of each is put there
+};
+using Narrow = Block<3, 2>;  // four on an SM: the more warps, the better few SMs are used
+using Wide = Block<8, 3>;    // where there are fewer blocks than SMs
+constexpr int kFewBlocks = 272;  // of all pieces and heads, those of nobody with them: one or two lanes of most models
 
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from, int bytes) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes));
@@ -368,11 +376,12 @@ __device__ __forceinline__ void attend_to_tile(Sums &sums, const Queries &q, uin
 }
 
 // The block's own sum over its warps, to `out` if `is_whole`, else to `sums` and `states`. Uses all shared memory.
+template <typename B>
 __device__ __forceinline__ void join_warps(const Sums &mine, uint8_t *shared, bool is_whole, T *out, float *sums,
                                            float2 *states) {
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  float *weighted = reinterpret_cast<float *>(shared);                                   // [WARPS, kColumns, kSumRow]
-  float2 *of_warps = reinterpret_cast<float2 *>(weighted + WARPS * kColumns * kSumRow);  // [WARPS, kColumns]
+  float *weighted = reinterpret_cast<float *>(shared);                                   // [warps, kColumns, kSumRow]
+  float2 *of_warps = reinterpret_cast<float2 *>(weighted + B::kWarps * kColumns * kSumRow);  // [warps, kColumns]
   __syncthreads();
 #pragma unroll
   for (int n = 0; n < kColumnTiles; ++n)
@@ -384,13 +393,13 @@ __device__ __forceinline__ void join_warps(const Sums &mine, uint8_t *shared, bo
       for (int m = 0; m < kSteps; ++m) weighted[row * kSumRow + 16 * m + g + i / 2 * 8] = mine.weighted[m][n][i];
     }
   __syncthreads();
-  for (int i = threadIdx.x; i < GROUP * DIM; i += kThreads) {
+  for (int i = threadIdx.x; i < GROUP * DIM; i += B::kThreads) {
     const int column = i / DIM, dim = i % DIM;
     float best = -INFINITY, total = 0.f, sum = 0.f;
 #pragma unroll
-    for (int w = 0; w < WARPS; ++w) best = fmaxf(best, of_warps[w * kColumns + column].x);
+    for (int w = 0; w < B::kWarps; ++w) best = fmaxf(best, of_warps[w * kColumns + column].x);
 #pragma unroll
-    for (int w = 0; w < WARPS; ++w) {
+    for (int w = 0; w < B::kWarps; ++w) {
       const float weight = exp2f(of_warps[w * kColumns + column].x - best);
       total += of_warps[w * kColumns + column].y * weight;
       sum += weighted[(w * kColumns + column) * kSumRow + dim] * weight;
@@ -418,10 +427,11 @@ __device__ __forceinline__ bool is_last_to_arrive(int *counter, int count) {
 }
 
 // The sum over a lane's pieces for one KV head, in their order. `weights`: shared memory, [GROUP, count].
+template <typename B>
 __device__ __forceinline__ void join_pieces(T *out, const float *sums, const float2 *states, int count, float *weights) {
   constexpr int64_t kPiece = KV_HEADS * GROUP;  // from a piece to the next
   const int lane = threadIdx.x % 32;
-  for (int column = threadIdx.x / 32; column < GROUP; column += WARPS) {
+  for (int column = threadIdx.x / 32; column < GROUP; column += B::kWarps) {
     float best = -INFINITY, total = 0.f;
     for (int p = lane; p < count; p += 32) best = fmaxf(best, __ldcg(states + p * kPiece + column).x);
     best = greatest_in_warp(best);
@@ -434,7 +444,7 @@ __device__ __forceinline__ void join_pieces(T *out, const float *sums, const flo
     for (int p = lane; p < count; p += 32) weights[column * count + p] /= total;
   }
   __syncthreads();
-  for (int i = threadIdx.x * 4; i < GROUP * DIM; i += kThreads * 4) {
+  for (int i = threadIdx.x * 4; i < GROUP * DIM; i += B::kThreads * 4) {
     float4 sum = {};
 #pragma unroll 8
     for (int p = 0; p < count; ++p) {
@@ -446,8 +456,8 @@ __device__ __forceinline__ void join_pieces(T *out, const float *sums, const flo
   }
 }
 
-template <int RUN>
-__global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Step step) {
+template <int RUN, typename B>
+__global__ void __launch_bounds__(B::kThreads) attend(const __grid_constant__ Step step) {
   extern __shared__ __align__(128) uint8_t shared[];
   let_the_next_kernel_begin();
   const Piece piece = step.pieces[blockIdx.y];
@@ -455,14 +465,13 @@ __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Step 
   const int head = blockIdx.x, warp = threadIdx.x / 32;
   const int *table = step.tables + static_cast<int64_t>(piece.lane) * step.table_pages;
   const Tiles<RUN> tiles{step.kv + head * DIM, table, step.page_size, piece.position};
-  const uint32_t stages = static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * STAGES * kStageBytes;
+  const uint32_t stages = static_cast<uint32_t>(__cvta_generic_to_shared(shared)) + warp * B::kStages * kStageBytes;
 
   // What earlier steps have written is there whatever the kernel before is doing.
-  constexpr int kAdvance = WARPS * kTile;
   const int begin = piece.begin + warp * kTile;
   int ahead = begin;
 #pragma unroll
-  for (int i = 0; i < STAGES - 1; ++i, ahead += kAdvance) {
+  for (int i = 0; i < B::kStages - 1; ++i, ahead += B::kAdvance) {
     if (ahead < piece.end) tiles.copy(stages + i * kStageBytes, tiles.row_of_run(ahead), ahead, piece.end);
     commit_copies();
   }
@@ -483,16 +492,16 @@ __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Step 
     sums.clear();
   }
 
-  int now = 0, next = STAGES - 1;
-  for (int start = begin; start < piece.end; start += kAdvance, ahead += kAdvance) {
-    wait_for_copies<STAGES - 2>();
+  int now = 0, next = B::kStages - 1;
+  for (int start = begin; start < piece.end; start += B::kAdvance, ahead += B::kAdvance) {
+    wait_for_copies<B::kStages - 2>();
     __syncwarp();
     tiles.copy(stages + next * kStageBytes, row_ahead, ahead, piece.end);
     commit_copies();
-    row_ahead = tiles.row_of_run(ahead + kAdvance);
+    row_ahead = tiles.row_of_run(ahead + B::kAdvance);
     attend_to_tile(sums, q, stages + now * kStageBytes, piece.end - start, step.scale);
-    now = now + 1 == STAGES ? 0 : now + 1;
-    next = next + 1 == STAGES ? 0 : next + 1;
+    now = now + 1 == B::kStages ? 0 : now + 1;
+    next = next + 1 == B::kStages ? 0 : next + 1;
   }
   wait_for_copies<0>();
   sums.share_totals();
@@ -500,37 +509,44 @@ __global__ void __launch_bounds__(kThreads) attend(const __grid_constant__ Step 
   const int64_t mine = (static_cast<int64_t>(piece.slot) * KV_HEADS + head) * GROUP;
   const int64_t first = (static_cast<int64_t>(piece.first) * KV_HEADS + head) * GROUP;
   T *out = step.out + (static_cast<int64_t>(piece.lane) * KV_HEADS + head) * GROUP * DIM;
-  join_warps(sums, shared, piece.count == 1, out, step.sums + mine * DIM, step.states + mine);
+  join_warps<B>(sums, shared, piece.count == 1, out, step.sums + mine * DIM, step.states + mine);
   if (piece.count > 1 && is_last_to_arrive(step.arrived + piece.lane * KV_HEADS + head, piece.count))
-    join_pieces(out, step.sums + first * DIM, step.states + first, piece.count, reinterpret_cast<float *>(shared));
+    join_pieces<B>(out, step.sums + first * DIM, step.states + first, piece.count, reinterpret_cast<float *>(shared));
 }
 
-// The kernel may begin while the one before it still runs, where the hardware (9.0 and later) can do that.
-bool can_begin_early() {
-  int device = 0, major = 0;
+int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
   cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  return major >= 9;
+  cudaDeviceGetAttribute(&value, attribute, device);
+  return value;
 }
 
-template <int RUN>
+template <int RUN, typename B>
 void launch(const Step &step, int pieces, cudaStream_t stream) {
   static const cudaError_t allowed =
-      cudaFuncSetAttribute(attend<RUN>, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
-  static const bool is_early = can_begin_early();
+      cudaFuncSetAttribute(attend<RUN, B>, cudaFuncAttributeMaxDynamicSharedMemorySize, B::kSharedBytes);
+  static const bool begins_early = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
   TVM_FFI_ICHECK(allowed == cudaSuccess) << "decode attention: " << cudaGetErrorString(allowed);
+  TVM_FFI_ICHECK(pieces <= B::kMostPieces) << "decode attention: more than " << B::kMostPieces << " pieces";
   cudaLaunchAttribute early;
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(KV_HEADS, pieces);  // heads of a piece side by side: they read the same pages
-  config.blockDim = dim3(kThreads);
-  config.dynamicSmemBytes = kSharedBytes;
+  config.blockDim = dim3(B::kThreads);
+  config.dynamicSmemBytes = B::kSharedBytes;
   config.stream = stream;
   config.attrs = &early;
-  config.numAttrs = is_early;
-  const cudaError_t status = cudaLaunchKernelEx(&config, attend<RUN>, step);
+  config.numAttrs = begins_early;
+  const cudaError_t status = cudaLaunchKernelEx(&config, attend<RUN, B>, step);
   TVM_FFI_ICHECK(status == cudaSuccess) << "decode attention: " << cudaGetErrorString(status);
+}
+
+template <typename B>
+void launch(const Step &step, int pieces, cudaStream_t stream) {
+  // Pieces begin at whole tiles: a page of whole tiles has all of each.
+  const auto launch_it = step.page_size % kTile == 0 ? launch<kTile, B> : launch<1, B>;
+  launch_it(step, pieces, stream);
 }
 
 }  // namespace
@@ -539,7 +555,7 @@ void run(TensorView q, TensorView k, TensorView v, TensorView kv, TensorView out
          TensorView pieces, TensorView sums, TensorView states, TensorView arrived, double scale) {
   TVM_FFI_ICHECK(kv.size(3) == KV_HEADS && kv.size(4) == DIM && q.size(1) == KV_HEADS * GROUP);
   TVM_FFI_ICHECK(q.stride(1) == DIM && k.stride(1) == DIM && v.stride(1) == DIM);
-  TVM_FFI_ICHECK(pieces.size(1) * 4 == sizeof(Piece) && pieces.size(0) <= kMostPieces);
+  TVM_FFI_ICHECK(pieces.size(1) * 4 == sizeof(Piece));
   Step step;
   step.q = static_cast<const T *>(q.data_ptr());
   step.k = static_cast<const T *>(k.data_ptr());
@@ -559,8 +575,9 @@ void run(TensorView q, TensorView k, TensorView v, TensorView kv, TensorView out
   step.page_size = kv.size(2);
   step.scale = static_cast<float>(scale * 1.4426950408889634);
   ffi::CUDADeviceGuard device_guard(q.device().device_id);
-  // Pieces begin at whole tiles, so that a page of whole tiles has all of each.
-  const auto launch_it = step.page_size % kTile == 0 ? launch<kTile> : launch<1>;
+  static const int shared = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  const bool is_wide = pieces.size(0) * KV_HEADS <= kFewBlocks && Wide::kSharedBytes + 1024 <= shared;
+  const auto launch_it = is_wide ? launch<Wide> : launch<Narrow>;
   launch_it(step, pieces.size(0), get_stream(q.device()));
 }
 

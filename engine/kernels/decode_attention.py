@@ -17,9 +17,6 @@ from engine.kernels.work_list import PIECE_NUMBERS
 from engine.resident.manifest import KVSpec
 
 _ELEMENT = {"bfloat16": "nv_bfloat16", "float16": "half"}
-_WARPS, _STAGES = 4, 3
-_MOST_SHARED = 96 << 10
-"""Bytes of shared memory a block may take: all that compute capability 8.9 has, and two blocks on an SM of 9.0."""
 
 
 class Results(NamedTuple):
@@ -84,25 +81,15 @@ class DecodeAttention:
         """FlashInfer's `JitSpec`. Its name tells the source: what was compiled from another one is another module."""
         jit = import_module("flashinfer.jit")
         kv = self._kv
-        warps = next(count for count in (_WARPS, 2, 1) if count * self._warp_bytes <= _MOST_SHARED)
         shape = f"{kv.dtype}_{kv.head_dim}_{kv.num_kv_heads}_{self._group}"
         name = f"semi_pd_decode_attention_{shape}_{own_digest()}"
         source = Path(jit.env.FLASHINFER_GEN_SRC_DIR) / name / OWN_SOURCE.name
         source.parent.mkdir(parents=True, exist_ok=True)
         jit.utils.write_if_different(source, OWN_SOURCE.read_text())
-        values = {
-            "DTYPE": _ELEMENT[kv.dtype],
-            "DIM": kv.head_dim,
-            "KV_HEADS": kv.num_kv_heads,
-            "GROUP": self._group,
-            "WARPS": warps,
-            "STAGES": _STAGES,
-        }
-        return jit.gen_jit_spec(
-            name, [source], extra_cuda_cflags=[f"-D{macro}={value}" for macro, value in values.items()]
+        values = (
+            ("DTYPE", _ELEMENT[kv.dtype]),
+            ("DIM", kv.head_dim),
+            ("KV_HEADS", kv.num_kv_heads),
+            ("GROUP", self._group),
         )
-
-    @property
-    def _warp_bytes(self) -> int:
-        """Shared memory of a warp: tiles of 16 tokens, K and V, 2 bytes each."""
-        return _STAGES * 16 * 2 * self._kv.head_dim * 2
+        return jit.gen_jit_spec(name, [source], extra_cuda_cflags=[f"-D{macro}={value}" for macro, value in values])

@@ -15,8 +15,8 @@ own (the new one not counted), the slot of its results, the slot of the lane's f
 pieces, and one unused. As `Piece` in `decode_attention.cu`."""
 NOBODY = (-1, *(0,) * (PIECE_NUMBERS - 1))
 
-TILE_TOKENS = 128
-"""What a block reads in one round. A shorter piece would leave part of it idle."""
+TILE_TOKENS = 256
+"""A shorter piece would mostly be the beginning and the end of a block, which take as long as reading so much."""
 
 SPARE_BLOCKS = 256
 """A lane and KV head is one block of threads; so many more may share the work of lanes that are long beside the others.

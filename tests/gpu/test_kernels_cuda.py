@@ -229,10 +229,10 @@ def test_everything_runs_on_the_current_stream(name: str) -> None:
     kernels = kernels_for_case(this, 8, 2, head_dim=64)
     given = rounded(tensors(this, 8, 2, head_dim=64))
     kv, q, k, v = (tensor.to(CUDA, BF16) for tensor in given)
-    weight = torch.ones(512, dtype=BF16, device=CUDA)
+    weight, cos_sin = torch.ones(512, dtype=BF16, device=CUDA), unturned(this, 64)
 
     def step() -> tuple[torch.Tensor, torch.Tensor]:
-        attention = kernels.rotate_and_attend(plan, kv, q, k, v, unturned(this, 64))
+        attention = kernels.rotate_and_attend(plan, kv, q, k, v, cos_sin)
         normed, _ = kernels.add_rms_norm(
             kernels.rms_norm(attention.flatten(1), weight, 1e-5), zeros.clone(), weight, 1e-5
         )

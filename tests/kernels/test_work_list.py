@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.kernels.work_list import FIXED_PIECES, NOBODY, PIECE_NUMBERS, SPARE_BLOCKS, TILE_TOKENS, WorkList
 
-LONGEST = 1024
+LONGEST = 4096
 Piece = tuple[int, ...]
 """Lane, position, begin, end, slot, first slot, count."""
 
