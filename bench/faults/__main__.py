@@ -21,6 +21,7 @@ from bench.faults.draw import Draw
 from bench.faults.overload import overload
 from bench.faults.point import PLACES
 from bench.faults.result import RESULTS, FaultConfiguration, FaultResults
+from bench.faults.soak import soak
 from bench.faults.table import as_rich, summaries
 from bench.faults.victim import USUAL, Victim
 from bench.machine import this_machine
@@ -33,6 +34,7 @@ SECONDS_A_FAULT = 12.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(clients)
+app.command()(soak)
 app.command()(overload)
 
 Count = Annotated[int, Option(min=1, help="How many, in all.")]

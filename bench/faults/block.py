@@ -15,7 +15,7 @@ import uvloop
 
 from appliance.workload import Arrival
 from bench.endpoint import Endpoint
-from bench.faults.box import LOOK_SECONDS, Box
+from bench.faults.box import Box
 from bench.faults.draw import Draw
 from bench.faults.injector import Injector, Moments
 from bench.faults.result import FaultConfiguration, FaultLine, Injected
@@ -30,8 +30,6 @@ SHORTEST_PROMPT, LONGEST_PROMPT, COMMON_PREFIX = 8, 120, 48
 FEWEST_TOKENS, MOST_TOKENS = 16, 96
 AFTER_SECONDS = 1.0
 """How long after requests were served again a stream's silence is still laid to the fault."""
-QUIET_SECONDS = 10.0
-"""How long the last pages may take to come back once nobody asks."""
 
 
 class Known(NamedTuple):
@@ -41,15 +39,17 @@ class Known(NamedTuple):
     answers: list[list[int]]
 
 
-def learn(endpoint: Endpoint, vocabulary: int, seed: int) -> Known:
-    """Ask for every witness alone. Every second prompt begins like the others, so that pages are shared.
+def learn(
+    endpoint: Endpoint, vocabulary: int, seed: int, tokens: tuple[int, int] = (FEWEST_TOKENS, MOST_TOKENS)
+) -> Known:
+    """Ask for every witness alone; `tokens`: of an answer, from and to.
 
-    Raises `SemiPDError` where one does not answer.
+    Every second prompt begins like the others, so that pages are shared. Raises `SemiPDError` where one does not
+    answer.
     """
     random = Random(seed)
     lengths = [
-        Arrival(0.0, random.randint(SHORTEST_PROMPT, LONGEST_PROMPT), random.randint(FEWEST_TOKENS, MOST_TOKENS))
-        for _ in range(WITNESSES)
+        Arrival(0.0, random.randint(SHORTEST_PROMPT, LONGEST_PROMPT), random.randint(*tokens)) for _ in range(WITNESSES)
     ]
     common = tuple(random.randrange(vocabulary) for _ in range(COMMON_PREFIX))
     known = [
@@ -108,15 +108,9 @@ class Block(NamedTuple):
             verdicts=dict(Counter(verdict.kind for verdict in verdicts)),
             tokens=sum(one.record.completion_tokens or 0 for one in whole),
             seconds=round(seconds, 1),
-            pages_left=self._pages_left(),
+            pages_left=self.box.pages_left(),
             load_average=round(os.getloadavg()[0], 2),
         )
-
-    def _pages_left(self) -> int | None:
-        deadline = time.monotonic() + QUIET_SECONDS
-        while (pages := self.box.pages_in_use) != 0 and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        return pages
 
 
 def _injected(fault: Moments, asked: Sequence[Asked]) -> Injected:

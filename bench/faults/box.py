@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import psutil
 
@@ -30,6 +31,8 @@ from engine.fault_point import VARIABLE
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.02
+QUIET_SECONDS = 10.0
+"""How long the last pages may take to come back once nobody asks."""
 PROBE_SECONDS = 2.0
 
 
@@ -85,6 +88,12 @@ class Box:
         return self._said.read_text(errors="replace")[-2000:] if self._home else ""
 
     @property
+    def pid(self) -> int:
+        """Of the appliance that was started here: all its processes are below it."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def has_ended(self) -> bool:
         running = self.instance.running()
         if self._process is not None:
@@ -114,6 +123,32 @@ class Box:
         """That wait or are computed; None where it does not serve."""
         health = self._health()
         return None if health is None else health["waiting"] + health["running"]
+
+    def pages_left(self) -> int | None:
+        """In use once nobody asks any more; the last of them may take a while to come back."""
+        deadline = time.monotonic() + QUIET_SECONDS
+        while (pages := self.pages_in_use) != 0 and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+        return pages
+
+    @property
+    def description(self) -> str:
+        """What it serves. It must serve."""
+        status = self.status()
+        assert status is not None, "it serves"
+        return f"{status['model']} on {status['device']} by {status['splitter']}"
+
+    def __enter__(self) -> Self:
+        """Raises `SemiPDError` where it does not start."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.stop()
 
     def status(self) -> dict[str, Any] | None:
         """None where the controller or the scheduler does not answer."""
