@@ -18,6 +18,7 @@ from appliance.store.targets import on_command_line
 from engine.config import Mode, PortArgs, ServerArgs
 from engine.device.detect import detect_device
 from engine.errors import CannotStart
+from engine.process import allow_many_files
 
 BANNER = """
 {model} is served.
@@ -59,6 +60,7 @@ Inbox = queue.SimpleQueue[Stop | Failed | Future[None]]
 def serve_in_foreground(settings: ServerArgs) -> None:
     """Start, serve until Ctrl-C, stop. Raises `CannotStart` with one sentence; nothing is left running then."""
     settings = settings.for_device(detect_device(settings.device))
+    allow_many_files()
     instance = Instance.of_user()
     instance.claim()
     try:

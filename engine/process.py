@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, MutableMapping
@@ -31,6 +32,16 @@ def follow_supervisor() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(supervisor):
         sys.exit("The supervisor has ended.")
+
+
+def allow_many_files() -> int:
+    """Raise this process' limit of open files, and that of those it starts, as far as it may; what it is then.
+
+    Shells allow few. ZeroMQ ends its process where none is left for a connection that comes.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def set_up_logging(name: str, level: str) -> structlog.stdlib.BoundLogger:

@@ -55,11 +55,12 @@ class RotationRecord:
     pause_ms: float | None = None
     median_pause_ms: float | None = None
     problem: str = ""
+    _began: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     @property
     def seconds_since(self) -> float:
-        """Since it was asked for."""
-        return time.time() - self.asked_at
+        """Since it was asked for, whatever becomes of the wall clock meanwhile."""
+        return time.monotonic() - self._began
 
     @property
     def sentence(self) -> str:
@@ -80,7 +81,9 @@ class RotationRecord:
         return pause_words(self.streams, self.pause_ms, self.median_pause_ms)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"asked": str(self.asked), "sentence": self.sentence, "pause": self.pause}
+        shown = asdict(self) | {"asked": str(self.asked), "sentence": self.sentence, "pause": self.pause}
+        del shown["_began"]  # says nothing to anybody else
+        return shown
 
     def tell(self, what: str) -> None:
         """By its number, and by the epoch, which scheduler and leaders log."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import socket
 from ssl import SSLContext
 
@@ -19,7 +18,7 @@ from engine.gateway.connection import Bounds, bounded
 from engine.gateway.tally import forget_former
 from engine.gateway.tls import tls_context
 from engine.json_lines import log_as_json
-from engine.process import SUPERVISOR_VARIABLE, follow_supervisor
+from engine.process import SUPERVISOR_VARIABLE, allow_many_files, follow_supervisor
 from engine.server_log import ServerLog
 from engine.systemd import take_listener
 
@@ -36,6 +35,10 @@ _UNREAD_SECONDS = 90
 
 _KILL_AFTER_SECONDS = DRAIN_SECONDS + 5
 _KEEP_ALIVE_SECONDS = 65  # longer than common proxies keep theirs, so that they never write to a closed one
+_AT_EACH_LOOK = -(10**12)
+"""uvicorn tells gunicorn's master that a worker is well when so many seconds have passed by the wall clock, at which it
+looks once a second. Had that been set back, it would not, and the master would kill the worker with all its streams."""
+
 _BACKLOG = 2048
 _FILES_BESIDE = 128
 """What a worker opens beside connections, and as many again."""
@@ -82,6 +85,7 @@ class GatewayWorker(UvicornWorker):
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": DRAIN_SECONDS,
+        "timeout_notify": _AT_EACH_LOOK,
     }
 
     def init_process(self) -> None:
@@ -105,7 +109,7 @@ def serve(ports: PortArgs) -> None:
     app = create_app(ports)
     tls = tls_context(settings.tls_cert, settings.tls_key) if settings.tls_cert else None
     forget_former(ports.metrics_dir)
-    bounds = bounds_of(settings, _allow_many_files())
+    bounds = bounds_of(settings, allow_many_files())
     if bounds.max_connections < settings.max_connections:
         log.warning(
             "Open files are enough for %s connections at once, not for max_connections.", bounds.max_connections
@@ -152,10 +156,3 @@ def _bind(settings: ServerArgs) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error.strerror)
         raise CannotStart(f"The gateway cannot listen on {host} port {port}: {reason}.") from error
-
-
-def _allow_many_files() -> int:
-    """Each connection takes one, and shells allow few. How many may be open."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most

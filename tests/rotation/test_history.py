@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from appliance.rotation.history import History, Way
@@ -82,3 +84,12 @@ def test_a_takeover_that_nobody_asked_for_is_told_in_the_log(caplog: pytest.LogC
     assert line.message == "The group took over: 2 streams paused, 900.0 ms at most, median 800.0 ms."
     assert getattr(line, MORE) == {"epoch": 3}
     assert history.records[0].streams is None
+
+
+def test_how_long_it_took_is_not_told_by_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History()
+    record = history.begin(SPLIT, "")
+    monkeypatch.setattr(time, "time", lambda: record.asked_at + 3600.0)
+    history.conclude(record, "")
+    assert record.live_seconds is not None and 0.0 <= record.live_seconds < 60.0
+    assert "_began" not in record.as_dict()

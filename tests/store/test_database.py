@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from appliance.store.schema import events
 from appliance.store.trouble import StoreUnavailable
 from appliance.store.writer import Writer
 from engine.errors import CannotStart
+from tests.unkind_machine import UnkindMachine
 
 
 @pytest.fixture
@@ -163,3 +165,15 @@ def test_a_read_only_file_system_that_becomes_writable(path: Path) -> None:
     command = ["unshare", "-Urm", sys.executable, str(script), str(path.parent)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_disk_that_reports_errors_and_then_no_longer(tmp_path: Path) -> None:
+    machine = UnkindMachine(tmp_path)
+    script, directory = Path(__file__).parent / "failing_disk.py", tmp_path / "state"
+    environment = {**os.environ, **machine.environment}
+    command = [sys.executable, str(script), str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with reading(directory) as connection:
+        sentences = connection.execute(select(events.c.sentence).order_by(events.c.id)).scalars().all()
+    assert sentences == ["before", "kept", "after"]
