@@ -33,9 +33,9 @@ DRIP_SECONDS = 1.0
 HEADER_SECONDS = 2.0
 SMALL_BUFFER = 4096
 PROMPT_TOKENS = 16
-SHORT_ANSWER, LONG_ANSWER = 64, 400
+SHORT_ANSWER, LONG_ANSWER, LONG_EVERY = 64, 400, 5
 """Of readers: the first fits into the buffers on the way, the second, with the probabilities of 20 tokens for each,
-does not."""
+does not. One in so many asks for the second, so that the engine has soon computed it all."""
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 
 
@@ -131,7 +131,7 @@ class Crowd:
                 self._there.add(number)
                 self.ends[await self._behave(connection, number)] += 1
             except OSError as error:
-                self.ends[type(error).__name__] += 1
+                self.ends["closed" if number in self._there else type(error).__name__] += 1
             finally:
                 self._there.discard(number)
 
@@ -162,7 +162,7 @@ class Crowd:
         return "whole" if b"[DONE]" in seen else f"HTTP {status}" if status != "200" else "cut off"
 
     async def _read_slowly(self, connection: socket.socket, number: int) -> str:
-        is_long = number % 2 == 1
+        is_long = number % LONG_EVERY == 0
         request = self._request(number, LONG_ANSWER if is_long else SHORT_ANSWER, 20 if is_long else None)
         await _loop().sock_sendall(connection, request)
         while await _loop().sock_recv(connection, 1):
@@ -199,10 +199,10 @@ async def _say_nothing_more(connection: socket.socket, number: int) -> str:
     """Every second one asks once, and keeps its connection."""
     if number % 2:
         await _loop().sock_sendall(connection, b"GET /v1/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-    refused = b""
+    status = b"200"
     while answer := await _loop().sock_recv(connection, 4096):
-        refused = answer[9:12] if not answer.startswith(b"HTTP/1.1 200") else b""
-    return f"HTTP {refused.decode()}" if refused else "closed"
+        status = answer[9:12] if answer.startswith(b"HTTP/1.1 ") else status
+    return "closed" if status == b"200" else f"HTTP {status.decode()}"
 
 
 def _loop() -> asyncio.AbstractEventLoop:

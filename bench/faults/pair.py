@@ -14,8 +14,9 @@ from bench.faults.difficult import Kind, Seen, Task
 from bench.faults.memory import processes_of, taken
 from bench.faults.others import Measured, Others
 from bench.results import Origin
+from engine.errors import SemiPDError
 
-QUIET_SECONDS = 60.0
+QUIET_SECONDS = 300.0
 """How long the engine may take for what the difficult ones have asked for, before the load begins."""
 EMPTY_SECONDS = 10.0
 """How long the last pages may take to come back once nobody asks."""
@@ -68,7 +69,9 @@ class Pair(NamedTuple):
 
     def _wait_until_nothing_is_computed(self) -> None:
         deadline = time.monotonic() + QUIET_SECONDS
-        while self.box.requests_in_progress != 0 and time.monotonic() < deadline:
+        while self.box.requests_in_progress != 0:
+            if time.monotonic() > deadline:
+                raise SemiPDError(f"After {QUIET_SECONDS:g} s the engine still computed what they had asked for.")
             time.sleep(LOOK_SECONDS)
 
     def _worker_bytes(self) -> int:
