@@ -33,7 +33,7 @@ DRIP_SECONDS = 1.0
 HEADER_SECONDS = 2.0
 SMALL_BUFFER = 4096
 PROMPT_TOKENS = 16
-SHORT_ANSWER, LONG_ANSWER, LONG_EVERY = 64, 400, 5
+SHORT_ANSWER, LONG_ANSWER, LONG_EVERY = 64, 800, 10
 """Of readers: the first fits into the buffers on the way, the second, with the probabilities of 20 tokens for each,
 does not. One in so many asks for the second, so that the engine has soon computed it all."""
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
