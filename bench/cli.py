@@ -280,10 +280,14 @@ def report(
     """Make a page of all results."""
     from bench.faults.clients_result import RESULTS as CLIENTS  # noqa: PLC0415
     from bench.faults.clients_result import ClientsResults  # noqa: PLC0415
+    from bench.faults.fuzz.result import RESULTS as FUZZ  # noqa: PLC0415
+    from bench.faults.fuzz.result import FuzzResults  # noqa: PLC0415
     from bench.faults.overload_result import RESULTS as OVERLOADS  # noqa: PLC0415
     from bench.faults.overload_result import OverloadResults  # noqa: PLC0415
     from bench.faults.result import RESULTS as FAULTS  # noqa: PLC0415
     from bench.faults.result import FaultResults  # noqa: PLC0415
+    from bench.faults.soak_result import RESULTS as SOAKS  # noqa: PLC0415
+    from bench.faults.soak_result import SoakResults  # noqa: PLC0415
     from bench.report import report as page  # noqa: PLC0415
     from bench.rotation.result import RESULTS as ROTATIONS  # noqa: PLC0415
     from bench.rotation.result import RotationResults  # noqa: PLC0415
@@ -296,8 +300,10 @@ def report(
         faults = FaultResults(results.parent / FAULTS.name)
         clients = ClientsResults(results.parent / CLIENTS.name)
         overloads = OverloadResults(results.parent / OVERLOADS.name)
-        beside = (rotations.lines, shifts.lines, faults.lines, clients.lines, overloads.lines)
-        out.write_text(page(Results(results).lines, *beside))
+        fuzz = FuzzResults(results.parent / FUZZ.name)
+        soaks = SoakResults(results.parent / SOAKS.name)
+        beside = (rotations, shifts, faults, clients, overloads, fuzz, soaks)
+        out.write_text(page(Results(results).lines, *(each.lines for each in beside)))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 

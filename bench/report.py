@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from bench.faults import clients_table, overload_table
+from bench.faults import clients_table, overload_table, soak_table
 from bench.faults import table as fault_table
 from bench.faults.clients_result import ClientsLine
+from bench.faults.fuzz import table as fuzz_table
+from bench.faults.fuzz.result import FuzzLine
 from bench.faults.overload_result import OverloadLine
 from bench.faults.result import FaultLine
+from bench.faults.soak_result import SoakLine
 from bench.machine import Machine
 from bench.results import Line, MicroLine, Origin, RunLine, SearchLine
 from bench.rotation import table as rotation_table
@@ -21,7 +24,7 @@ from bench.summary import LAG_LIMIT_MS
 from bench.table import HEADINGS, POINTS, digits, row
 
 T = TypeVar("T", RunLine, SearchLine, MicroLine)
-M = TypeVar("M", RotationLine, ShiftLine, FaultLine, ClientsLine, OverloadLine)
+M = TypeVar("M", RotationLine, ShiftLine, FaultLine, ClientsLine, OverloadLine, FuzzLine, SoakLine)
 
 _INTRODUCTION = f"""\
 <!-- Made by `semi-pd bench report`. Do not edit: change bench/report.py or measure anew. -->
@@ -40,6 +43,8 @@ _INTRODUCTION = f"""\
 | `python -m bench.rotation --mix azure-conv --rate 12` | what streams notice while the appliance is rotated |
 | `python -m bench.shift` | load that shifts: the policy beside static splits |
 | `python -m bench.faults kill` and `stop` | what becomes of requests when processes are killed or stopped |
+| `python -m bench.faults soak` | whether anything grows in a day's requests |
+| `python -m bench.faults.fuzz requests`, `traces` and `parsers` | what made-up input does |
 | `python -m bench.faults clients` | whether clients that leave, stall or say nothing disturb the others |
 | `python -m bench.faults overload` | ten times what is served: refusals, those accepted, memory |
 | `semi-pd bench plot --out FILE.svg` | latency or attainment over the rate |
@@ -106,6 +111,23 @@ before. Memory is told at the median of the first third of the looks and of the 
 """
 
 
+_FUZZ = """\
+Made-up input by `python -m bench.faults.fuzz`. *Requests* are made from the endpoint's OpenAPI document, good and bad
+ones, and sent to a whole appliance; *tenants' traces* are valid requests of four API keys at once, each with a word of
+its own, that is looked for in all that the others get; *parsers* are fed in processes of their own. A *problem* is a
+status of 500 or more but a refusal with `Retry-After`, an answer that takes more than a second each of four times, a
+process that ended, a page in use afterwards, another tenant's word, and of a parser whatever is no refusal in its own
+words, or takes more than a second of computing.
+"""
+
+_SOAK = """\
+Requests without a pause by `python -m bench.faults soak`, and rotations to new processes meanwhile. After each block of
+requests the appliance is let rest, and what its processes take is noted: memory that no other process shares, files
+that are open, threads. Figures are of the first look that counts and of the last (two are for warming up), and what a
+thousand requests add by a straight line through all of them.
+"""
+
+
 def report(
     lines: Sequence[Line],
     rotations: Sequence[RotationLine] = (),
@@ -113,6 +135,8 @@ def report(
     faults: Sequence[FaultLine] = (),
     clients: Sequence[ClientsLine] = (),
     overloads: Sequence[OverloadLine] = (),
+    fuzz: Sequence[FuzzLine] = (),
+    soaks: Sequence[SoakLine] = (),
 ) -> str:
     """The whole page, in Markdown."""
     runs = [line for line in lines if isinstance(line, RunLine)]
@@ -128,7 +152,9 @@ def report(
     parts += _fault_sections(faults)
     parts += _client_sections(clients)
     parts += _overload_sections(overloads)
-    if not (shown or searches or steps or rotations or shifts or faults or clients or overloads):
+    parts += _fuzz_sections(fuzz)
+    parts += _soak_sections(soaks)
+    if len(parts) == 1:
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
     if late:
@@ -196,6 +222,24 @@ def _overload_sections(lines: Sequence[OverloadLine]) -> Iterable[str]:
         for line in measured:
             yield f"**{overload_table.heading(line)}.**\n"
             yield markdown_table(("", "measured"), overload_table.rows(line))
+        yield _commands([line.origin for line in measured])
+
+
+def _fuzz_sections(lines: Sequence[FuzzLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Made-up input\n\n{_FUZZ}"
+        yield f"### {describe(machine)}\n"
+        yield markdown_table(fuzz_table.HEADINGS, map(fuzz_table.row, fuzz_table.summaries(measured)))
+        yield _commands([line.origin for line in measured])
+
+
+def _soak_sections(lines: Sequence[SoakLine]) -> Iterable[str]:
+    for number, (machine, measured) in enumerate(_by_machine(lines)):
+        yield "" if number else f"## Soak\n\n{_SOAK}"
+        yield f"### {describe(machine)}\n"
+        for soak in soak_table.soaked(measured):
+            yield f"**{soak.heading}.** {soak.sentence}\n"
+            yield markdown_table(soak_table.HEADINGS, soak_table.rows(soak))
         yield _commands([line.origin for line in measured])
 
 
