@@ -302,8 +302,8 @@ def report(
         overloads = OverloadResults(results.parent / OVERLOADS.name)
         fuzz = FuzzResults(results.parent / FUZZ.name)
         soaks = SoakResults(results.parent / SOAKS.name)
-        beside = (rotations, shifts, faults, clients, overloads, fuzz, soaks)
-        out.write_text(page(Results(results).lines, *(each.lines for each in beside)))
+        measured = (rotations.lines, shifts.lines, faults.lines, clients.lines, overloads.lines, fuzz.lines, soaks.lines)
+        out.write_text(page(Results(results).lines, *measured))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 
