@@ -302,8 +302,9 @@ def report(
         overloads = OverloadResults(results.parent / OVERLOADS.name)
         fuzz = FuzzResults(results.parent / FUZZ.name)
         soaks = SoakResults(results.parent / SOAKS.name)
-        measured = (rotations.lines, shifts.lines, faults.lines, clients.lines, overloads.lines, fuzz.lines, soaks.lines)
-        out.write_text(page(Results(results).lines, *measured))
+        measured = (rotations.lines, shifts.lines, faults.lines, clients.lines)
+        more = (overloads.lines, fuzz.lines, soaks.lines)
+        out.write_text(page(Results(results).lines, *measured, *more))
         typer.echo(f"{out} is made from {results} and what lies beside it.")
 
 
