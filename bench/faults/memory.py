@@ -14,8 +14,10 @@ from bench.faults.victim import active_workers
 
 
 class Taken(NamedTuple):
-    """Bytes. `pss`: what it shares is divided among those that share it, so that it adds up; `rss`: all of it."""
+    """Bytes. `private`: what no other process has; `pss`: what it shares is divided among those that share it, so that
+    it adds up; `rss`: all of it."""
 
+    private: int
     pss: int
     rss: int
 
@@ -40,7 +42,7 @@ def taken(pids: Iterable[int]) -> dict[int, Taken]:
             memory = psutil.Process(pid).memory_full_info()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        found[pid] = Taken(memory.pss, memory.rss)
+        found[pid] = Taken(memory.uss, memory.pss, memory.rss)
     return found
 
 
@@ -74,9 +76,9 @@ def grown(looks: Sequence[Taken]) -> Grown:
     """From the first third of the looks to the last: at least one each."""
     third = max(1, len(looks) // 3)
     first, last = looks[:third], looks[-third:]
-    return Grown(
-        pss_first=round(median(one.pss for one in first)),
-        pss_last=round(median(one.pss for one in last)),
-        rss_first=round(median(one.rss for one in first)),
-        rss_last=round(median(one.rss for one in last)),
-    )
+    return Grown(_middle(first), _middle(last))
+
+
+def _middle(looks: Sequence[Taken]) -> tuple[int, int, int]:
+    private, pss, rss = (round(median(values)) for values in zip(*looks, strict=True))
+    return private, pss, rss

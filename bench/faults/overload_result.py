@@ -28,12 +28,13 @@ class OverloadConfiguration(msgspec.Struct, frozen=True):
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """A process' memory, in bytes: the medians of the first third of the looks and of the last, PSS and RSS."""
+    """Bytes of a process' memory: private, PSS and RSS, at the medians of the first third of the looks and of the last.
 
-    pss_first: int
-    pss_last: int
-    rss_first: int
-    rss_last: int
+    The KV pool is shared, and counts in PSS and RSS of who has touched its pages; only what is private tells of a leak.
+    """
+
+    first: tuple[int, int, int]
+    last: tuple[int, int, int]
 
 
 class OverloadLine(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ def rows(line: OverloadLine) -> list[tuple[str, str]]:
         ("failed otherwise", _counts(line.failures)),
         ("pages in use afterwards", "not served" if line.pages_left is None else str(line.pages_left)),
         ("lag of the client itself, ms, p99", digits(line.late_ms_p99)),
-        *((f"memory of {name}, PSS and RSS, MiB", _growth(grown)) for name, grown in _shown(line.memory)),
+        *((f"{name}: private memory, PSS, RSS, MiB", _growth(grown)) for name, grown in _shown(line.memory)),
     ]
 
 
@@ -57,7 +57,7 @@ def _shown(memory: dict[str, Grown]) -> Iterable[tuple[str, Grown]]:
 
 
 def _growth(grown: Grown) -> str:
-    pairs = ((grown.pss_first, grown.pss_last), (grown.rss_first, grown.rss_last))
+    pairs = zip(grown.first, grown.last, strict=True)
     return ", ".join(f"{first / (1 << 20):.1f} → {last / (1 << 20):.1f}" for first, last in pairs)
 
 

@@ -54,15 +54,15 @@ def test_what_became_of_a_request_is_counted_once() -> None:
 
 
 def test_memory_has_grown_where_the_last_third_is_more_than_the_first() -> None:
-    looks = [Taken(mib * MIB, 2 * mib * MIB) for mib in (10, 30, 11, 50, 12, 90, 13, 14, 15)]
-    assert grown(looks) == Grown(11 * MIB, 14 * MIB, 22 * MIB, 28 * MIB)
+    looks = [Taken(mib, 2 * mib, 3 * mib) for mib in (10, 30, 11, 50, 12, 90, 13, 14, 15)]
+    assert grown(looks) == Grown((11, 22, 33), (14, 28, 42))
 
 
 def test_memory_is_looked_at_in_running_processes_only() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     seen = MemoryWatch({"this": os.getpid(), "ended": ended.pid}, 60.0).stop()
-    assert list(seen) == ["this"] and 0 < seen["this"].pss_first <= seen["this"].rss_first
+    assert list(seen) == ["this"] and 0 < seen["this"].first[0] <= seen["this"].first[1] <= seen["this"].first[2]
 
 
 ORIGIN = Origin("2026-01-01T00:00:00+00:00", "python -m bench.faults overload", Machine({}, "3.11.0", 2))
@@ -85,7 +85,10 @@ def a_line(**changes: Any) -> OverloadLine:
         "longest_refusal_ms": 41.0,
         "too_long": {"HTTP 503": 1390, "HTTP 400": 10},
         "failures": {},
-        "memory": {"scheduler": Grown(37 * MIB, 38 * MIB, 59 * MIB, 60 * MIB), "spare a0": Grown(1, 1, 1, 1)},
+        "memory": {
+            "scheduler": Grown((30 * MIB, 37 * MIB, 59 * MIB), (30 * MIB, 38 * MIB, 60 * MIB)),
+            "spare a0": Grown((1, 1, 1), (1, 1, 1)),
+        },
         "pages_left": 0,
         "late_ms_p99": 1.5,
         "load_average": 2.0,
@@ -98,7 +101,7 @@ def test_the_rows_say_who_was_refused_when_and_who_was_late() -> None:
     assert found["of these not within TTFT ≤ 2000 ms and TPOT ≤ 200 ms"] == "2"
     assert found["too long for the model: refused before that was seen, of"] == "1,390 of 1,400"
     assert found["refused after, ms, p50 / p90 / p95 / p99, longest"] == "3.00 / 3.00 / 3.00 / 3.00, 41.0"
-    assert found["memory of scheduler, PSS and RSS, MiB"] == "37.0 → 38.0, 59.0 → 60.0"
+    assert found["scheduler: private memory, PSS, RSS, MiB"] == "30.0 → 30.0, 37.0 → 38.0, 59.0 → 60.0"
     assert not any("spare" in name for name in found)
     assert dict(rows(a_line(pages_left=None)))["pages in use afterwards"] == "not served"
 
