@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import hypothesis
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
@@ -25,11 +26,13 @@ with warnings.catch_warnings():
 
 SLOW_SECONDS = 1.0
 AGAIN = 3
-"""So often a slow request is sent once more, alone: a machine that others use too is slow at times."""
+"""So often a slow request is sent once more, when nobody else asks."""
 PATIENCE_SECONDS = 30.0
 MOST_TOKENS = 8
 MOST_CHOICES = 8
-RETRY_AFTER = "Retry-After"
+RETRY_AFTER = "retry-after"
+MOST_SHOWN = 2000
+"""Characters of a request in which something was found."""
 _SLOW_TO_MAKE = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
 _SCHEMA_WORDS = (
     *("type", "properties", "required", "additionalProperties", "items", "prefixItems", "enum", "const", "anyOf"),
@@ -47,12 +50,23 @@ class Endpoint(NamedTuple):
     model: str
 
 
+class Slow(NamedTuple):
+    """A request that took long while others were asked too, as it was sent."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | str | None
+    seconds: float
+
+
 @dataclass
 class Outcome:
-    """Of a batch of requests. `outcomes`: by status."""
+    """Of a batch of requests. `outcomes`: by status. `slowest_seconds`: without those in `slow`."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    slow: list[Slow] = field(default_factory=list)
     slowest_seconds: float = 0.0
 
 
@@ -127,28 +141,31 @@ def shorten(body: Any) -> None:
 
 
 def _judge(case: Any, endpoint: Endpoint, outcome: Outcome) -> None:
-    seconds, status, problem = _asked(case, endpoint)
-    for _ in range(AGAIN):
-        if seconds > SLOW_SECONDS:
-            seconds = min(seconds, _asked(case, endpoint)[0])
-    outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
-    outcome.outcomes[status] += 1
-    if seconds > SLOW_SECONDS:
-        problem = problem or f"it takes {seconds:.1f} s"
-    if problem:
-        outcome.problems.append(f"{problem}: {case.as_curl_command()[:2000]}")
-
-
-def _asked(case: Any, endpoint: Endpoint) -> tuple[float, str, str]:
-    """How long it took, the status, and what is wrong with the answer."""
     began = time.monotonic()
     try:
         answer = case.call(headers={"Authorization": f"Bearer {endpoint.api_key}"}, timeout=PATIENCE_SECONDS)
     except Exception as error:  # of the client's library, which has many
-        return time.monotonic() - began, "no answer", f"no answer, {type(error).__name__}"
-    seconds = time.monotonic() - began
-    status = answer.status_code
+        outcome.outcomes["no answer"] += 1
+        outcome.problems.append(f"no answer, {type(error).__name__}: {case.as_curl_command()[:MOST_SHOWN]}")
+        return
+    seconds, status = time.monotonic() - began, answer.status_code
+    outcome.outcomes[str(status)] += 1
     documented = str(status) in case.operation.definition.raw["responses"]
-    is_refusal = status == 503 and documented and any(name.lower() == RETRY_AFTER.lower() for name in answer.headers)
-    problem = f"HTTP {status}" if status >= 500 and not is_refusal else ""
-    return seconds, str(status), problem
+    is_refusal = status == 503 and documented and any(name.lower() == RETRY_AFTER for name in answer.headers)
+    if status >= 500 and not is_refusal:
+        outcome.problems.append(f"HTTP {status}: {case.as_curl_command()[:MOST_SHOWN]}")
+    if seconds > SLOW_SECONDS:
+        sent = answer.request
+        outcome.slow.append(Slow(sent.method, sent.url, dict(sent.headers), sent.body, seconds))
+    else:
+        outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
+
+
+def again(slow: Slow) -> float:
+    """How long it takes at best, to be asked when nobody else asks."""
+    seconds = slow.seconds
+    for _ in range(AGAIN):
+        began = time.monotonic()
+        requests.request(slow.method, slow.url, headers=slow.headers, data=slow.body, timeout=PATIENCE_SECONDS)
+        seconds = min(seconds, time.monotonic() - began)
+    return seconds

@@ -1,7 +1,7 @@
-"""`python -m bench.faults.fuzz.harness TARGET FOLDER RUNS SEED`: one target, one process, so many inputs.
+"""`python -m bench.faults.fuzz.harness TARGET FOLDER OWN RUNS SEED`: one target, one process, so many inputs.
 
 With atheris inputs are made by what they reach in the code; without it they are made up by seed. An input that a
-mistake of ours was found with lies in the folder afterwards, with what was raised.
+mistake of ours was found with lies in FOLDER afterwards, with what was raised; OWN is what the target may write to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import random
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -22,18 +21,23 @@ _INSTRUMENTED = ["engine", "jinja2"]
 
 
 def main() -> None:
-    name, folder, runs, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    with tempfile.TemporaryDirectory(prefix="spd-fuzz-") as own:
-        if importlib.util.find_spec("atheris"):
-            _by_coverage(name, folder, runs, seed, Path(own))
-        else:
-            feed = keeping_problems(name, folder, Path(own))
-            source = random.Random(seed)
-            for _ in range(runs):
-                feed(source.randbytes(source.choice((8, 60, 200, MOST_BYTES))))
+    name, folder, own, runs, seed = (
+        sys.argv[1],
+        Path(sys.argv[2]),
+        Path(sys.argv[3]),
+        int(sys.argv[4]),
+        int(sys.argv[5]),
+    )
+    if importlib.util.find_spec("atheris"):
+        _by_coverage(name, folder, own, runs, seed)
+        return
+    feed = keeping_problems(name, folder, own)
+    source = random.Random(seed)
+    for _ in range(runs):
+        feed(source.randbytes(source.choice((8, 60, 200, MOST_BYTES))))
 
 
-def _by_coverage(name: str, folder: Path, runs: int, seed: int, own: Path) -> None:
+def _by_coverage(name: str, folder: Path, own: Path, runs: int, seed: int) -> None:
     """Ends the process. What was worth keeping is in the folder's corpus, for the next time."""
     atheris: Any = importlib.import_module("atheris")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -39,20 +40,12 @@ class Parsers(NamedTuple):
         folders = [self.folder / self.target / str(index) for index in range(self.processes)]
         seeds = [self.configuration.seed * 10_007 + number * self.processes + index for index in range(self.processes)]
         before = {path for folder in folders for path in _found(folder)}
-        commands = [
-            [sys.executable, "-m", HARNESS, self.target, str(folder), str(inputs), str(seed)]
-            for folder, seed in zip(folders, seeds, strict=True)
-        ]
-        running = [
-            subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for each in commands
-        ]
-        said = [process.communicate()[0] for process in running]
+        with tempfile.TemporaryDirectory(prefix="spd-fuzz-") as scratch:
+            said = _fed(self.target, folders, Path(scratch), inputs, seeds)
         problems = [
             path.with_suffix(".txt").read_text()[-2000:] for folder in folders for path in _found(folder) - before
         ]
-        for process, words in zip(running, said, strict=True):
-            if process.returncode:
-                problems.append(f"The process ended with {process.returncode}: {words[-2000:]}")
+        problems += [f"The process ended with {end}: {words[-2000:]}" for end, words in said if end]
         for problem in problems:
             say(problem)
         kept = sum(len(list((folder / "corpus").glob("*"))) for folder in folders)
@@ -68,6 +61,19 @@ class Parsers(NamedTuple):
             round(time.monotonic() - began, 1),
             round(os.getloadavg()[0], 2),
         )
+
+
+def _fed(
+    target: str, folders: Sequence[Path], scratch: Path, inputs: int, seeds: Sequence[int]
+) -> list[tuple[int, str]]:
+    """How each process ended, and what it said."""
+    running = list[subprocess.Popen[str]]()
+    for folder, seed in zip(folders, seeds, strict=True):
+        (own := scratch / folder.name).mkdir()
+        command = [sys.executable, "-m", HARNESS, target, str(folder), str(own), str(inputs), str(seed)]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    said = [process.communicate()[0] for process in running]
+    return [(process.returncode, words) for process, words in zip(running, said, strict=True)]
 
 
 def _found(folder: Path) -> set[Path]:

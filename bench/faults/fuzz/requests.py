@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
 
 from bench.faults.box import Box
-from bench.faults.fuzz.any_request import Endpoint, Outcome, ask_in_many_ways
+from bench.faults.fuzz.any_request import MOST_SHOWN, SLOW_SECONDS, Endpoint, Outcome, again, ask_in_many_ways
 from bench.faults.fuzz.crashes import Crashes
 from bench.faults.fuzz.result import FuzzConfiguration, FuzzLine
 from bench.results import Origin
@@ -41,7 +41,7 @@ class Requests(NamedTuple):
                     batch.cancel()
                 else:
                     add(total, batch.result())
-        problems = [*total.problems, *crashes.since(), *left_over(self.box)]
+        problems = [*total.problems, *_still_slow(total), *crashes.since(), *left_over(self.box)]
         for problem in problems:
             say(problem)
         return FuzzLine(
@@ -66,7 +66,17 @@ def endpoint_of(box: Box) -> Endpoint:
 def add(total: Outcome, more: Outcome) -> None:
     total.outcomes += Counter(more.outcomes)
     total.problems += more.problems
+    total.slow += more.slow
     total.slowest_seconds = max(total.slowest_seconds, more.slowest_seconds)
+
+
+def _still_slow(total: Outcome) -> Iterator[str]:
+    """Those that are slow by themselves, in words."""
+    for slow in total.slow:
+        seconds = again(slow)
+        total.slowest_seconds = max(total.slowest_seconds, seconds)
+        if seconds > SLOW_SECONDS:
+            yield f"it takes {seconds:.1f} s: {slow.method} {slow.url} {slow.body!r}"[:MOST_SHOWN]
 
 
 def left_over(box: Box) -> list[str]:
