@@ -5,6 +5,10 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 
 const MARK_COLOURS = { rotation: "--violet", decision: "--decode", target: "--prefill", start: "--good", stop: "--bad", store: "--bad" };
 
+// Seconds between two times on an axis. uPlot's own go from one minute to five, and a narrow chart of five had one time.
+const HOUR = 3600, DAY = 24 * HOUR;
+const STEPS = [1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, ...[1, 2, 3, 4, 6, 8, 12].map((count) => count * HOUR), ...[1, 2, 3, 5, 7, 10].map((count) => count * DAY)];
+
 export function short(value) {
   if (value == null) return "–";
   const size = Math.abs(value);
@@ -77,7 +81,7 @@ export class Chart {
         y: { range: (_, low, high) => [0, this.most ?? Math.max(this.top, (high ?? 0) * 1.12)] },
       },
       axes: [
-        { ...axis, grid: { show: false }, values: (plot, ticks) => ticks.map((at) => clock(at, plot.scales.x.max - plot.scales.x.min)), space: 80, size: 28 },
+        { ...axis, grid: { show: false }, values: (plot, ticks) => ticks.map((at) => clock(at, plot.scales.x.max - plot.scales.x.min)), space: 62, incrs: STEPS, size: 28 },
         { ...axis, values: (_, ticks) => ticks.map((one) => short(one) + (this.unit === "%" ? "%" : "")), size: 46, space: 36 },
       ],
       series: [{}, ...this.series.map((one) => this.line(one))],
