@@ -227,11 +227,11 @@ class RequestTarget(Target):
             case ChatRequest():
                 for message in asked.messages:
                     msgspec.json.encode(message.for_template)
-                wanted = asked.response_format.wanted_schema
-                if wanted is None and asked.demanded_tools:
-                    wanted = call_schema(asked.demanded_tools)
-                if wanted is not None:
-                    checked(wanted)
+                if asked.demanded_tools:
+                    with suppress(InvalidRequest):  # the other schema shall be looked at in any case
+                        checked(call_schema(asked.demanded_tools))
+                if asked.response_format.wanted_schema is not None:
+                    checked(asked.response_format.wanted_schema)
             case CompletionRequest():
                 assert asked.prompts is not None
                 if asked.response_format.wanted_schema is not None:
