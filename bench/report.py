@@ -107,8 +107,8 @@ Far more than is served by `python -m bench.faults overload`: Poisson arrivals a
 answers when as many requests as possible are under way, each on a connection of its own. As many may wait as can be in
 time (`SEMI_PD_MAX_QUEUED_REQUESTS`: what is served in half the target for the first token). A few requests are a text
 that is too long for the model, which is only known when it is tokenised: one that is told to come again was refused
-before. Memory is told at the medians of the first third of the looks and of the last. PSS divides what is shared,
-the KV pool among it, whose pages count once they have been touched.
+before. Memory is told at the medians of the first third of the looks and of the last. A process' own is
+neither shared nor a file's; PSS divides what is shared, the KV pool among it, whose pages count once they are touched.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -14,10 +15,11 @@ from bench.faults.victim import active_workers
 
 
 class Taken(NamedTuple):
-    """Bytes. `private`: what no other process has; `pss`: what it shares is divided among those that share it, so that
-    it adds up; `rss`: all of it."""
+    """Bytes. `own`: neither a file's nor shared, as the KV pool is, though its pages are mapped by nobody else where only
+    one worker has touched them; `pss`: what it shares is divided among those that share it, so that it adds up; `rss`:
+    all of it."""
 
-    private: int
+    own: int
     pss: int
     rss: int
 
@@ -40,10 +42,18 @@ def taken(pids: Iterable[int]) -> dict[int, Taken]:
     for pid in pids:
         try:
             memory = psutil.Process(pid).memory_full_info()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            found[pid] = Taken(_anonymous(pid), memory.pss, memory.rss)
+        except (OSError, psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        found[pid] = Taken(memory.uss, memory.pss, memory.rss)
     return found
+
+
+def _anonymous(pid: int) -> int:
+    """Bytes of `RssAnon`; none for a process that has just ended."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 class MemoryWatch:
@@ -80,5 +90,5 @@ def grown(looks: Sequence[Taken]) -> Grown:
 
 
 def _middle(looks: Sequence[Taken]) -> tuple[int, int, int]:
-    private, pss, rss = (round(median(values)) for values in zip(*looks, strict=True))
-    return private, pss, rss
+    own, pss, rss = (round(median(values)) for values in zip(*looks, strict=True))
+    return own, pss, rss

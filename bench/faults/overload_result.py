@@ -28,9 +28,9 @@ class OverloadConfiguration(msgspec.Struct, frozen=True):
 
 
 class Grown(msgspec.Struct, frozen=True):
-    """Bytes of a process' memory: private, PSS and RSS, at the medians of the first third of the looks and of the last.
+    """Bytes of a process' memory: its own, PSS and RSS, at the medians of the first third of the looks and of the last.
 
-    The KV pool is shared, and counts in PSS and RSS of who has touched its pages; only what is private tells of a leak.
+    The KV pool is shared, and counts in PSS and RSS of who has touched its pages; only a process' own tells of a leak.
     """
 
     first: tuple[int, int, int]

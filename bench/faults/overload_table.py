@@ -40,7 +40,7 @@ def rows(line: OverloadLine) -> list[tuple[str, str]]:
         ("failed otherwise", _counts(line.failures)),
         ("pages in use afterwards", "not served" if line.pages_left is None else str(line.pages_left)),
         ("lag of the client itself, ms, p99", digits(line.late_ms_p99)),
-        *((f"{name}: private memory, PSS, RSS, MiB", _growth(grown)) for name, grown in _shown(line.memory)),
+        *((f"{name}: its own memory, PSS, RSS, MiB", _growth(grown)) for name, grown in _shown(line.memory)),
     ]
 
 

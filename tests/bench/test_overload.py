@@ -101,7 +101,7 @@ def test_the_rows_say_who_was_refused_when_and_who_was_late() -> None:
     assert found["of these not within TTFT ≤ 2000 ms and TPOT ≤ 200 ms"] == "2"
     assert found["too long for the model: refused before that was seen, of"] == "1,390 of 1,400"
     assert found["refused after, ms, p50 / p90 / p95 / p99, longest"] == "3.00 / 3.00 / 3.00 / 3.00, 41.0"
-    assert found["scheduler: private memory, PSS, RSS, MiB"] == "30.0 → 30.0, 37.0 → 38.0, 59.0 → 60.0"
+    assert found["scheduler: its own memory, PSS, RSS, MiB"] == "30.0 → 30.0, 37.0 → 38.0, 59.0 → 60.0"
     assert not any("spare" in name for name in found)
     assert dict(rows(a_line(pages_left=None)))["pages in use afterwards"] == "not served"
 
