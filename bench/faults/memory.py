@@ -15,9 +15,8 @@ from bench.faults.victim import active_workers
 
 
 class Taken(NamedTuple):
-    """Bytes. `own`: neither a file's nor shared, as the KV pool is, though its pages are mapped by nobody else where only
-    one worker has touched them; `pss`: what it shares is divided among those that share it, so that it adds up; `rss`:
-    all of it."""
+    """Bytes. `own`: neither a file's nor shared, as the KV pool is, though nobody else maps a page of it that only one
+    worker has touched; `pss`: what it shares is divided among those that share it, so that it adds up; `rss`: all."""
 
     own: int
     pss: int
