@@ -127,8 +127,9 @@ class Crowd:
             try:
                 async with self._door:
                     await _loop().sock_connect(connection, (self._task.endpoint.address, self._task.endpoint.port))
-                self._came.add(number)
                 self._there.add(number)
+                if self._task.kind is not Kind.READERS:
+                    self._came.add(number)
                 self.ends[await self._behave(connection, number)] += 1
             except OSError as error:
                 self.ends["closed" if number in self._there else type(error).__name__] += 1
@@ -166,6 +167,7 @@ class Crowd:
         request = self._request(number, LONG_ANSWER if is_long else SHORT_ANSWER, 20 if is_long else None)
         await _loop().sock_sendall(connection, request)
         while await _loop().sock_recv(connection, 1):
+            self._came.add(number)  # not before it is accepted, so that it is known when all has been computed
             await asyncio.sleep(DRIP_SECONDS)
         return "closed"
 
