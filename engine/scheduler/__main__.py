@@ -50,7 +50,8 @@ def main() -> None:
     log.info("pages adopted", pages=allocator.cached_count)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
     load_table = LoadTable.create(ports.load_table_path)
-    SchedulerService(scheduler, ports, load_table, suspicion, settings.worker_patience_seconds, log).run()
+    lingers = settings.device == "cuda"
+    SchedulerService(scheduler, ports, load_table, suspicion, settings.worker_patience_seconds, log, lingers).run()
 
 
 run(main)

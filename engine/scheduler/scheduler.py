@@ -192,9 +192,9 @@ class Scheduler:
         if worker is not None:
             worker.is_draining = True
 
-    def owing_workers(self) -> list[Worker]:
-        """Workers that have been told to compute something that they can compute, and have not reported it."""
-        return [worker for worker in self.groups.workers.values() if worker.in_flight or self.decode.owes(worker)]
+    def owes(self, worker: Worker) -> bool:
+        """True for one that has been told to compute something that it can compute, and has not reported it."""
+        return bool(worker.in_flight) or self.decode.owes(worker)
 
     def fence(self, worker: Worker, because: str) -> None:
         """Nothing that the worker says counts any more, and it is told nothing more. Its group is lost.
@@ -206,7 +206,8 @@ class Scheduler:
         self._tell_lost(worker, because)
 
     def worker_gone(self, peer: bytes) -> None:
-        """The worker's process has ended: nothing writes the pages of its requests, which go on elsewhere with them."""
+        """The worker's process and its work have ended: nothing writes the pages of its requests, which go on elsewhere
+        with them."""
         worker = self.groups.workers.get(peer)
         if worker is None:
             return

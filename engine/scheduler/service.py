@@ -15,6 +15,7 @@ from engine.errors import ProtocolMismatch
 from engine.fault_point import FaultPoint, reached
 from engine.garbage import Garbage
 from engine.request import RequestState
+from engine.scheduler.departures import Departures
 from engine.scheduler.load_table import LoadSnapshot, LoadTable
 from engine.scheduler.outbox import Channel
 from engine.scheduler.scheduler import Scheduler
@@ -68,11 +69,13 @@ class SchedulerService:
         suspicion: Suspicion,
         worker_patience_seconds: float,
         log,
+        device_lingers: bool = False,
     ):
         self._scheduler = scheduler
         self._suspicion = suspicion
         self._steps = StepWatch(worker_patience_seconds, is_stopped)
         self._patience_seconds = worker_patience_seconds
+        self._departures = Departures(device_lingers)
         self._load_table = load_table
         self._log = log
         self._context = zmq.Context()
@@ -104,7 +107,8 @@ class SchedulerService:
         watchdog, garbage = Watchdog(), Garbage()
         notify_ready("Takes requests and orders.")
         while True:
-            ready = dict(self._poller.poll(LOOK_MS if self._scheduler.live else watchdog.patience_ms))
+            most_ms = LOOK_MS if self._scheduler.live else watchdog.patience_ms
+            ready = dict(self._poller.poll(self._departures.wait_ms(time.monotonic(), most_ms)))
             if self._stop_read in ready:
                 break
             for channel, codec, handle in self._receivers:
@@ -112,6 +116,8 @@ class SchedulerService:
                     self._receive(channel, codec, handle)
             for pidfd in [fd for fd in ready if fd in self._ends]:
                 self._end_of(pidfd)
+            for peer in self._departures.take_due(time.monotonic()):
+                self._worker_gone(peer)
             self._look_at_steps()
             self._scheduler.plan()
             self._publish()  # first: who has a last token sees the pages that came back with it
@@ -158,7 +164,7 @@ class SchedulerService:
         if isinstance(message, WorkerReady):
             self._log.info("worker ready", worker_pid=message.pid, slot=message.slot, epoch=message.epoch)
             self._scheduler.worker_ready(peer, message)
-            pidfd = self._when_gone(message.pid, lambda: self._worker_gone(peer))
+            pidfd = self._when_gone(message.pid, lambda: self._worker_ended(peer))
             if pidfd is not None:
                 self._worker_fds[peer] = pidfd
         elif (worker := self._scheduler.groups.workers.get(peer)) is None or worker.fenced_because:
@@ -207,7 +213,8 @@ class SchedulerService:
 
     def _look_at_steps(self) -> None:
         """End a worker that has work and does not move, stopped or not: from then on it is one that has ended."""
-        owing = [worker for worker in self._scheduler.owing_workers() if not worker.fenced_because]
+        workers = self._scheduler.groups.workers.values()
+        owing = [worker for worker in workers if self._scheduler.owes(worker) and not worker.fenced_because]
         for worker in self._steps.overdue(owing, time.monotonic()):
             problem = f"had work and did not move for more than {self._patience_seconds:g} s, and was killed"
             self._log.error("worker stuck", worker_pid=worker.ready.pid, epoch=worker.epoch)
@@ -233,9 +240,16 @@ class SchedulerService:
         os.close(pidfd)
         self._ends.pop(pidfd)()
 
-    def _worker_gone(self, peer: bytes) -> None:
+    def _worker_ended(self, peer: bytes) -> None:
         self._worker_fds.pop(peer, None)
         self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
+        worker = self._scheduler.groups.workers.get(peer)
+        if worker is None or not self._departures.must_wait(worker, self._scheduler.owes(worker), time.monotonic()):
+            self._worker_gone(peer)
+        elif not (worker.fenced_because or worker.is_draining):
+            self._scheduler.fence(worker, "ended unexpectedly")
+
+    def _worker_gone(self, peer: bytes) -> None:
         self._log.info("worker gone", peer=peer.decode(errors="replace"))
         self._scheduler.worker_gone(peer)
         reached(FaultPoint.SCHEDULER_LOST_WORKER)

@@ -81,7 +81,7 @@ def test_a_fenced_worker_serves_no_more_and_its_group_is_lost_at_once() -> None:
     stage = Rehearsal()
     stage.submit(1, prompt=5, max_tokens=8)
     worker = stage.scheduler.groups.workers[PREFILL]
-    assert stage.scheduler.owing_workers() == [worker]
+    assert [each for each in stage.scheduler.groups.workers.values() if stage.scheduler.owes(each)] == [worker]
     stage.scheduler.watch(CONTROLLER)
     stage.scheduler.fence(worker, "did not move")
     assert not stage.scheduler.groups.is_routed

@@ -74,7 +74,8 @@ class SimulatedService(SchedulerService):
 
     def _look_at_steps(self) -> None:
         """With another clock and other processes than the service's own."""
-        owing = [worker for worker in self._scheduler.owing_workers() if not worker.fenced_because]
+        workers = self._scheduler.groups.workers.values()
+        owing = [worker for worker in workers if self._scheduler.owes(worker) and not worker.fenced_because]
         for worker in self._steps.overdue(owing, self._world.clock.now):
             self._world.say(f"the watchdog kills {worker.peer.decode()}")
             self._scheduler.fence(worker, "did not move")
