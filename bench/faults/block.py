@@ -20,7 +20,7 @@ from bench.faults.draw import Draw
 from bench.faults.injector import Injector, Moments
 from bench.faults.result import FaultConfiguration, FaultLine, Injected
 from bench.faults.users import GRACE_SECONDS, Users
-from bench.faults.verdict import EQUAL, Asked, silences, verdict_on
+from bench.faults.verdict import EQUAL, Asked, Verdict, silences, verdict_on
 from bench.results import Origin
 from bench.rotation.undisturbed import undisturbed_answers
 from bench.rotation.witness import Witness, witnesses
@@ -110,7 +110,28 @@ class Block(NamedTuple):
             seconds=round(seconds, 1),
             pages_left=self.box.pages_left(),
             load_average=round(os.getloadavg()[0], 2),
+            odd=tuple(
+                _described(one, verdict, self.known.answers[one.witness], faults)
+                for one, verdict in zip(asked, verdicts, strict=True)
+                if verdict.is_fault
+            ),
         )
+
+
+def _described(one: Asked, verdict: Verdict, known: Sequence[int], faults: Sequence[Moments]) -> str:
+    """Where it went wrong, and which faults it was under way at."""
+    given = one.record.token_ids or []
+    same = next((at for at, pair in enumerate(zip(given, known, strict=False)) if pair[0] != pair[1]), len(given))
+    waited = [
+        f"{fault.number} ({fault.target}, {fault.at - one.record.sent:.2f} s after it was sent)"
+        for fault in faults
+        if one.waits_at(fault.at)
+    ]
+    return (
+        f"{verdict.kind}: witness {one.witness}, a prompt of {one.record.input_tokens} tokens, "
+        f"{'streamed' if one.is_streamed else 'whole'}; the first {same} of {len(known)} tokens are right; "
+        f"under way at fault {', '.join(waited) or 'none'}"
+    )
 
 
 def _injected(fault: Moments, asked: Sequence[Asked]) -> Injected:

@@ -53,6 +53,7 @@ class FaultLine(msgspec.Struct, frozen=True):
     """A block. `verdicts`: of all `requests`, by kind, in the words of `bench.faults.verdict`.
 
     `pages_left`: in use when nobody asked any more, None where it did not serve then. `load_average`: of the machine.
+    `odd`: what is known of each request that was lost or wrong, to find out why.
     """
 
     origin: Origin
@@ -64,6 +65,7 @@ class FaultLine(msgspec.Struct, frozen=True):
     seconds: float
     pages_left: int | None
     load_average: float
+    odd: tuple[str, ...] = ()
 
 
 class FaultResults:
