@@ -55,7 +55,7 @@ class EngineProcesses:
         }
         self._say = say
         self._ends_are_expected = False
-        self._gpu = visible_gpu(settings.gpu, os.environ)
+        self._gpu = visible_gpu(settings.gpu, os.environ) if settings.device == "cuda" else ""
         self._supervisor = LocalSupervisor(log_dir, self._environment())
         self._mps: dict[str, MpsDaemon] = {}
 

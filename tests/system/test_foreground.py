@@ -19,8 +19,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def appliance(home: Path):
-    with running_appliance(home) as appliance:
-        yield appliance
+    """Where GPUs are hidden in the usual way, the CPU serves."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CUDA_VISIBLE_DEVICES", "")
+        with running_appliance(home) as appliance:
+            yield appliance
 
 
 def test_the_demo_model_answers(appliance: Appliance) -> None:
