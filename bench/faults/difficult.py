@@ -150,7 +150,7 @@ class Crowd:
     async def _leave_midway(self, connection: socket.socket, number: int) -> str:
         """After 2 to 16 tokens, by closing or by a reset."""
         taken = random.Random(number).randint(2, 16)
-        wanted = taken if self._task.is_kind else 16 * taken
+        wanted = taken if self._task.is_kind else 64 * taken
         await _loop().sock_sendall(connection, self._request(number, wanted))
         seen = b""
         while data := await _loop().sock_recv(connection, 65536):

@@ -32,8 +32,8 @@ ROOMY = msgspec.structs.replace(READY, queue_limit=1000, max_model_len=100_000, 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     model_path = save_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
-    with running_gateway(model_path, ROOMY, step_seconds=0.001, header_timeout_seconds=600) as gateway:
-        gateway.scheduler.script = lambda request: range(10, 60)
+    with running_gateway(model_path, ROOMY, step_seconds=0.01, header_timeout_seconds=600) as gateway:
+        gateway.scheduler.script = lambda request: [*range(10, 60)] * 40
         yield gateway
 
 
