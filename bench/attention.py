@@ -1,7 +1,7 @@
 """`python -m bench.attention`: decode attention alone, on the whole chip and on parts of it, beside its floor.
 
-A CUDA graph of as many launches as a model has layers, each over K and V of its own, so that no cache has
-it. The floor is the bytes of K and V over the bandwidth of a large copy, measured in the same run.
+A CUDA graph of as many launches as a model has layers, each over K and V of its own, so that nothing is found in a
+cache. The floor is the bytes of K and V over the bandwidth of a large copy, measured in the same run.
 """
 
 from __future__ import annotations
