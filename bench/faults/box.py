@@ -27,6 +27,7 @@ from bench.faults.point import Trap
 from bench.faults.victim import Victim, candidates
 from engine.errors import SemiPDError
 from engine.fault_point import VARIABLE
+from engine.kernel_cache import FLASHINFER_FOLDER, KernelCache
 
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
@@ -54,15 +55,25 @@ class Box:
         ports = ("--port", str(_unused_port()), "--console-port", str(_unused_port()))
         command = [sys.executable, "-m", "appliance", "serve", "--policy", "manual", *ports, *self._options]
         self._points.mkdir()
-        directories = {name: str(self._home) for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
-        environment = {**os.environ, **directories, VARIABLE: str(self._points)}
         with self._said.open("wb") as said:
-            self._process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+            self._process = subprocess.Popen(command, env=self._environment, stdout=said, stderr=said)
         deadline = time.monotonic() + START_SECONDS
         while not self.is_serving:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise SemiPDError(f"The appliance does not serve:\n{self.last_words}")
             time.sleep(LOOK_SECONDS)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """State and sockets of its own, fault points, and the GPU kernels that this user has built."""
+        assert self._home is not None
+        directories = {name: str(self._home) for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+        kernels = {FLASHINFER_FOLDER: str(KernelCache.of(os.environ).root)}
+        return {**os.environ, **directories, **kernels, VARIABLE: str(self._points)}
+
+    def call(self, *words: str) -> None:
+        """A `semi-pd` command of the user whose appliance was started here. Raises `CalledProcessError`."""
+        subprocess.run([sys.executable, "-m", "appliance", *words], env=self._environment, check=True)
 
     def stop(self) -> None:
         """End what was started here, and forget its state."""
