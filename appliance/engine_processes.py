@@ -15,6 +15,7 @@ from pathlib import Path
 from appliance.attention import Attention
 from appliance.kernels import kernel_environment
 from appliance.mps import VISIBLE_DEVICES, MpsDaemon, outside_mps, visible_gpu
+from appliance.slot_daemons import SlotDaemons
 from appliance.supervisor.local import Child, LocalSupervisor
 from engine.config import SLOTS, Mode, PortArgs, ServerArgs
 from engine.errors import CANNOT_START
@@ -57,7 +58,7 @@ class EngineProcesses:
         self._ends_are_expected = False
         self._gpu = visible_gpu(settings.gpu, os.environ) if settings.device == "cuda" else ""
         self._supervisor = LocalSupervisor(log_dir, self._environment())
-        self._mps: dict[str, MpsDaemon] = {}
+        self._mps = SlotDaemons(self._mps_daemon, attention, say)
 
     @property
     def children(self) -> dict[str, Child]:
@@ -159,18 +160,17 @@ class EngineProcesses:
         """A slot's workers are clients of the slot's own MPS daemon, which outlives leaders. One worker needs none."""
         if self._settings.device != "cuda" or self._settings.mode is Mode.COLOCATED:
             return {}
-        if slot in self._mps:
-            return self._mps[slot].client_environment
-        daemon = MpsDaemon(slot, self._ports.mps_pipe_dir(slot), self._log_dir / f"mps-{slot}", self._gpu)
-        daemon.start()
-        self._mps[slot] = daemon
-        return daemon.client_environment
+        return self._mps.environment(slot)
+
+    def _mps_daemon(self, slot: str) -> MpsDaemon:
+        return MpsDaemon(slot, self._ports.mps_pipe_dir(slot), self._log_dir / f"mps-{slot}", self._gpu)
 
     # ── end ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def expect_ends(self) -> None:
         """From now on a process that ends is no surprise."""
         self._ends_are_expected = True
+        self._mps.expect_ends()
         for child in self.children.values():
             self._attention.forget(child.pidfd)
 
@@ -190,8 +190,7 @@ class EngineProcesses:
     def end_all(self) -> None:
         """Whatever is left ends now."""
         self._supervisor.kill_all()
-        for daemon in self._mps.values():
-            daemon.stop()
+        self._mps.stop()
 
     def _console_ended(self, child: Child) -> None:
         self._attention.forget(child.pidfd)

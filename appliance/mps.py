@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -61,6 +62,7 @@ class MpsDaemon:
         """
         assert self.pid is None, "the daemon runs already"
         self._check_path()
+        shutil.rmtree(self._pipe_dir, ignore_errors=True)  # what one that was killed has left
         for directory in (self._pipe_dir, self._log_dir):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
