@@ -18,8 +18,8 @@ import msgspec
 
 from engine.model.config import ModelConfig
 
-BUILD_SECONDS = 90
-"""About what it takes: 66 s for prefill's attention, 20 s for decode's, seen on an H200 with 16 cores."""
+BUILD_SECONDS = 120
+"""About what `semi-pd kernels build` takes, seen on an H200 with 16 cores; a first start compiles one after another."""
 
 FLASHINFER_FOLDER = "FLASHINFER_WORKSPACE_BASE"
 FLASHINFER_ARCHITECTURES = "FLASHINFER_CUDA_ARCH_LIST"

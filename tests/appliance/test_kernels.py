@@ -38,7 +38,7 @@ def test_processes_on_a_gpu_are_told_where_kernels_are(machine: Path) -> None:
 
 def test_a_person_is_told_once_that_they_have_to_be_built() -> None:
     notice = kernel_notice(GPU)
-    assert notice.startswith("No GPU kernels are built yet: the first start builds them, which takes about 90 s;")
+    assert notice.startswith("No GPU kernels are built yet: the first start builds them, which takes minutes;")
     needs = KernelNeeds.of(GPU.model_path, "bfloat16", "9.0")
     KernelCache.of(os.environ).note(needs, installed_versions(), "")
     assert kernel_notice(GPU) == missing_kernels(GPU) == ""
