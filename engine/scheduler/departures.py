@@ -12,11 +12,15 @@ STEPS_LAUNCHED = 2
 """Decode launches a step while another runs; prefill has one."""
 SLACK = 1.5
 LEAST_SECONDS = 0.05
+FIRST_STEPS = 20
+"""Before so many steps it is not known how long they take."""
+FIRST_SECONDS = 0.5
 
 
 def lingering_seconds(worker: Worker) -> float:
     """How long its work may go on at most, from the usual time of its steps, or of the prompts it was given."""
-    return LEAST_SECONDS + SLACK * STEPS_LAUNCHED * worker.usual_step_seconds
+    usual = LEAST_SECONDS + SLACK * STEPS_LAUNCHED * worker.usual_step_seconds
+    return usual if worker.steps >= FIRST_STEPS else max(usual, FIRST_SECONDS)
 
 
 class Departures:

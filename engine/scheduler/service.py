@@ -70,12 +70,14 @@ class SchedulerService:
         worker_patience_seconds: float,
         log,
         device_lingers: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._scheduler = scheduler
         self._suspicion = suspicion
         self._steps = StepWatch(worker_patience_seconds, is_stopped)
         self._patience_seconds = worker_patience_seconds
         self._departures = Departures(device_lingers)
+        self._clock = clock
         self._load_table = load_table
         self._log = log
         self._context = zmq.Context()
@@ -108,7 +110,7 @@ class SchedulerService:
         notify_ready("Takes requests and orders.")
         while True:
             most_ms = LOOK_MS if self._scheduler.live else watchdog.patience_ms
-            ready = dict(self._poller.poll(self._departures.wait_ms(time.monotonic(), most_ms)))
+            ready = dict(self._poller.poll(self._departures.wait_ms(self._clock(), most_ms)))
             if self._stop_read in ready:
                 break
             for channel, codec, handle in self._receivers:
@@ -116,8 +118,7 @@ class SchedulerService:
                     self._receive(channel, codec, handle)
             for pidfd in [fd for fd in ready if fd in self._ends]:
                 self._end_of(pidfd)
-            for peer in self._departures.take_due(time.monotonic()):
-                self._worker_gone(peer)
+            self._let_go_of_departed()
             self._look_at_steps()
             self._scheduler.plan()
             self._publish()  # first: who has a last token sees the pages that came back with it
@@ -215,7 +216,7 @@ class SchedulerService:
         """End a worker that has work and does not move, stopped or not: from then on it is one that has ended."""
         workers = self._scheduler.groups.workers.values()
         owing = [worker for worker in workers if self._scheduler.owes(worker) and not worker.fenced_because]
-        for worker in self._steps.overdue(owing, time.monotonic()):
+        for worker in self._steps.overdue(owing, self._clock()):
             problem = f"had work and did not move for more than {self._patience_seconds:g} s, and was killed"
             self._log.error("worker stuck", worker_pid=worker.ready.pid, epoch=worker.epoch)
             self._scheduler.fence(worker, problem)
@@ -244,10 +245,14 @@ class SchedulerService:
         self._worker_fds.pop(peer, None)
         self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
         worker = self._scheduler.groups.workers.get(peer)
-        if worker is None or not self._departures.must_wait(worker, self._scheduler.owes(worker), time.monotonic()):
+        if worker is None or not self._departures.must_wait(worker, self._scheduler.owes(worker), self._clock()):
             self._worker_gone(peer)
         elif not (worker.fenced_because or worker.is_draining):
             self._scheduler.fence(worker, "ended unexpectedly")
+
+    def _let_go_of_departed(self) -> None:
+        for peer in self._departures.take_due(self._clock()):
+            self._worker_gone(peer)
 
     def _worker_gone(self, peer: bytes) -> None:
         self._log.info("worker gone", peer=peer.decode(errors="replace"))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from engine.allocation import Phase
-from engine.scheduler.departures import LEAST_SECONDS, SLACK, STEPS_LAUNCHED, Departures
+from engine.scheduler.departures import (
+    FIRST_SECONDS,
+    FIRST_STEPS,
+    LEAST_SECONDS,
+    SLACK,
+    STEPS_LAUNCHED,
+    Departures,
+    lingering_seconds,
+)
 from engine.scheduler.groups import Worker
 from engine.wire.to_scheduler import WorkerReady
 
@@ -16,7 +24,7 @@ LINGERING = LEAST_SECONDS + SLACK * STEPS_LAUNCHED * STEP
 @pytest.fixture
 def worker() -> Worker:
     made = Worker(b"decode", WorkerReady(1, "a", (Phase.DECODE,), 7, "green", 50, 0))
-    for _ in range(10):
+    for _ in range(FIRST_STEPS):
         made.did_step(STEP)
     return made
 
@@ -27,6 +35,12 @@ def test_its_pages_are_waited_for_as_long_as_its_steps_take(worker: Worker) -> N
     assert departures.take_due(100.0 + 0.9 * LINGERING) == []
     assert departures.take_due(100.0 + 1.1 * LINGERING) == [b"decode"]
     assert departures.take_due(200.0) == [], "it is named once"
+
+
+def test_of_one_that_has_hardly_begun_nothing_is_known() -> None:
+    assert (
+        lingering_seconds(Worker(b"decode", WorkerReady(1, "a", (Phase.DECODE,), 7, "green", 50, 0))) == FIRST_SECONDS
+    )
 
 
 @pytest.mark.parametrize(("device_lingers", "owes"), [(True, False), (False, True)])

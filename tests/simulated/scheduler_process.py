@@ -55,8 +55,16 @@ class SimulatedService(SchedulerService):
 
     def __init__(self, process: SchedulerProcess, scheduler: Scheduler):
         self._process, self._world = process, process.world
-        suspicion = Suspicion(self._world.ledger)
-        super().__init__(scheduler, PORTS, None, suspicion, WORKER_PATIENCE_SECONDS, Silence())  # type: ignore[arg-type]
+        super().__init__(
+            scheduler,
+            PORTS,
+            None,  # type: ignore[arg-type]
+            Suspicion(self._world.ledger),
+            WORKER_PATIENCE_SECONDS,
+            Silence(),
+            device_lingers=self._world.scenario.on_gpu,
+            clock=lambda: self._world.clock.now,
+        )
         self._steps = StepWatch(WORKER_PATIENCE_SECONDS, lambda pid: self._world.processes[pid].is_stopped)
 
     def turn(self, ends: list[Callable[[], None]]) -> None:
@@ -64,6 +72,7 @@ class SimulatedService(SchedulerService):
             self._receive(channel, codec, handle)
         for act in ends:
             act()
+        self._let_go_of_departed()
         self._look_at_steps()
         self._scheduler.plan()
         self._send()
@@ -72,11 +81,18 @@ class SimulatedService(SchedulerService):
         """What the loop does when nothing has come, without deciding anew: nothing may depend on being looked at."""
         self._look_at_steps()
 
+    def _worker_ended(self, peer: bytes) -> None:
+        """And its loop sleeps no longer than until the first who is waited for is due."""
+        super()._worker_ended(peer)
+        milliseconds = self._departures.wait_ms(self._clock(), None)
+        if milliseconds is not None:
+            self._process.after(milliseconds / 1000, self._process.wake)
+
     def _look_at_steps(self) -> None:
-        """With another clock and other processes than the service's own."""
+        """With other processes than the service's own."""
         workers = self._scheduler.groups.workers.values()
         owing = [worker for worker in workers if self._scheduler.owes(worker) and not worker.fenced_because]
-        for worker in self._steps.overdue(owing, self._world.clock.now):
+        for worker in self._steps.overdue(owing, self._clock()):
             self._world.say(f"the watchdog kills {worker.peer.decode()}")
             self._scheduler.fence(worker, "did not move")
             self._world.processes[worker.ready.pid].end()
@@ -160,7 +176,7 @@ class SchedulerProcess(Process):
 
     def _arrived(self, channel: Channel, peer: bytes, data: bytes) -> None:
         self._sockets[channel].received.append((peer, data))
-        self._wake()
+        self.wake()
 
     def watch(self, pid: int, act: Callable[[], None]) -> None:
         """Have `act` done in a turn of the loop once the process has ended."""
@@ -168,9 +184,9 @@ class SchedulerProcess(Process):
 
     def _heard(self, act: Callable[[], None]) -> None:
         self._ends.append(act)
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Whatever comes until its loop comes round is one turn."""
         if self.is_alive and not self._is_awake:
             self._is_awake = True

@@ -166,9 +166,9 @@ class SimulatedWorker(Process):
         chunks = len(step.chunks)
         if step.order is not None:
             self._prefill_orders.popleft()
-            self._send(self._prefiller.report(drawn[:chunks], seconds=0.01))
+            self._send(self._prefiller.report(drawn[:chunks], self.world.scenario.step_seconds))
         if step.rows is not None:
-            self._send(self._decoder.report(drawn[chunks:], seconds=0.01))
+            self._send(self._decoder.report(drawn[chunks:], self.world.scenario.step_seconds))
 
     # ── its end ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,9 +178,13 @@ class SimulatedWorker(Process):
         self.after(self.world.network.delay(), self.end)
 
     def has_ended(self) -> None:
-        """What was on the device may be written, half written or not written."""
+        """What was on the device may be written, half written or not written, and on a GPU that may take a while."""
         was_computing = bool(self.steps)
-        self._spoil()
+        if self.world.scenario.on_gpu and was_computing:
+            seconds = sum(self.world.step_seconds() for _ in self.steps)
+            self.world.clock.after(self.world.chance.uniform(0.0, seconds), self._spoil)
+        else:
+            self._spoil()
         if self._client.up is not None and self.code:
             self._client.up.sender_ended(lambda: None)
         self._on_death(self, was_computing)

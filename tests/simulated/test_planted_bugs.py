@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from appliance.rotation.scheduler_losses import SchedulerLosses
+from engine.scheduler.departures import Departures
 from engine.scheduler.live_request import Exit, LiveRequest
 from engine.scheduler.scheduler import Scheduler
 from engine.storage.allocator import PageAllocator
@@ -75,6 +76,11 @@ def pages_are_not_handed_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Ledger, "hand_over", lambda self, pages, owner, epoch: None)
 
 
+def nobody_waits_for_what_a_killed_worker_had_launched(patch: pytest.MonkeyPatch) -> None:
+    """On a GPU its kernels may outlive it."""
+    patch.setattr(Departures, "must_wait", lambda self, worker, owes, now: False)
+
+
 def a_lost_request_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Its client waits for ever."""
     patch.setattr(Scheduler, "_quiet", quiet_for_good)
@@ -97,6 +103,7 @@ def quiet_for_good(self: Scheduler, live: LiveRequest) -> None:
         an_unreported_token_is_committed,
         a_request_leaves_while_a_step_touches_it,
         pages_are_not_handed_over,
+        nobody_waits_for_what_a_killed_worker_had_launched,
         a_lost_request_is_forgotten,
     ],
 )
