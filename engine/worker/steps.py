@@ -21,6 +21,9 @@ from engine.worker.step_time import StepTime
 
 Report = PrefillReport | DecodeReport
 
+QUIET_SECONDS = 0.25
+"""So long after its last report nobody is on the way from prefill to decode any more."""
+
 
 class Steps(Protocol):
     """A worker's work, one turn at a time, all on torch's current stream."""
@@ -52,17 +55,27 @@ class Steps(Protocol):
 
 
 class PrefillSteps:
-    """One order a turn; with the whole device, a piece of it, no larger than decode can wait for.
+    """One order a turn; with the whole device, a piece of it, no larger than decode can wait for: all of it, where
+    nobody can come to decode before it is reported.
 
     `may_cut` False: an order must be one step, since other shapes would change its bits.
     """
 
     seconds_to_spare = 0.0
 
-    def __init__(self, prefiller: Prefiller, runner: ModelRunner, *, may_cut: bool = True):
+    def __init__(
+        self,
+        prefiller: Prefiller,
+        runner: ModelRunner,
+        *,
+        may_cut: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
         self._prefiller = prefiller
         self._runner = runner
         self._may_cut = may_cut
+        self._clock = clock
+        self._reported_at = -QUIET_SECONDS
         self._size = PieceSize()
         self._begun: Pieces | None = None
 
@@ -72,7 +85,7 @@ class PrefillSteps:
 
     @property
     def can_borrow(self) -> bool:
-        return self._may_cut or self._size.of(self._pieces.token_count) == self._pieces.token_count
+        return self._may_cut or self._tokens_to_borrow_for(self._pieces) == self._pieces.token_count
 
     @property
     def _pieces(self) -> Pieces:
@@ -87,18 +100,24 @@ class PrefillSteps:
 
     def turn(self, borrowed: bool = False) -> list[Report]:
         pieces = self._pieces
-        tokens = self._size.of(pieces.token_count) if borrowed else pieces.token_count
-        started = time.perf_counter()
+        tokens = self._tokens_to_borrow_for(pieces) if borrowed else pieces.token_count
+        started = self._clock()
         drawn = self._runner.step(pieces.take(tokens))
-        seconds = time.perf_counter() - started
+        seconds = self._clock() - started
         pieces.computed(drawn, seconds, borrowed)
         if borrowed:
             self._size.learn(tokens, seconds)
         if not pieces.is_over:
             return []
         self._begun = None
+        self._reported_at = self._clock()
         reached(FaultPoint.PREFILL_WRITTEN)
         return [self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)]
+
+    def _tokens_to_borrow_for(self, pieces: Pieces) -> int:
+        """Of the next step with the whole device, which is only asked for while decode is idle."""
+        is_quiet = self._clock() - self._reported_at >= QUIET_SECONDS
+        return pieces.token_count if is_quiet else self._size.of(pieces.token_count)
 
     def finish(self) -> list[Report]:
         return []

@@ -16,7 +16,7 @@ from engine.wire.to_worker import PrefillChunk, PrefillOrder
 from engine.worker.piece_size import BORROW_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PieceSize
 from engine.worker.pieces import Pieces, cut
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import PrefillSteps
+from engine.worker.steps import QUIET_SECONDS, PrefillSteps
 
 ONCE = SamplingParams(max_tokens=1, temperature=0.0)
 
@@ -85,11 +85,44 @@ class Counter:
         return [Drawn(each.start + len(each.token_ids)) if each.sampling else None for each in segments]
 
 
+class Time:
+    """A clock that is a little further each time it is looked at."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+
+def an_order(*lengths: int) -> PrefillOrder:
+    return PrefillOrder(
+        1, 1, tuple(PrefillChunk(number, [0] * length, 0, [1], ONCE) for number, length in enumerate(lengths))
+    )
+
+
 def steps_over(model: Counter, *lengths: int, may_cut: bool = True) -> PrefillSteps:
-    chunks = tuple(PrefillChunk(number, [0] * length, 0, [1], ONCE) for number, length in enumerate(lengths))
-    steps = PrefillSteps(Prefiller(), cast(ModelRunner, model), may_cut=may_cut)
-    steps.apply(PrefillOrder(1, 1, chunks))
+    """Just after the report of another order, whose requests may be on their way to decode."""
+    steps = PrefillSteps(Prefiller(), cast(ModelRunner, model), may_cut=may_cut, clock=Time())
+    steps.apply(an_order(1))
+    steps.turn()
+    model.steps.clear()
+    steps.apply(an_order(*lengths))
     return steps
+
+
+def test_with_the_whole_device_an_order_is_one_step_where_nobody_is_on_the_way_to_decode() -> None:
+    model, time = Counter(), Time()
+    steps = PrefillSteps(Prefiller(), cast(ModelRunner, model), clock=time)
+    steps.apply(an_order(2000, 80))
+    assert len(steps.turn(borrowed=True)) == 1
+    time.now += QUIET_SECONDS
+    steps.apply(an_order(2000, 90))
+    assert len(steps.turn(borrowed=True)) == 1
+    assert model.steps == [[2000, 80], [2000, 90]]
+    steps.apply(an_order(10_000, 100))
+    assert steps.turn(borrowed=True) == [], "those of the last order may be about to join"
 
 
 def test_with_the_whole_device_an_order_takes_several_steps_and_one_report() -> None:
