@@ -159,6 +159,7 @@ def test_both_ports_stay_open_while_everything_is_started_over(installed: Lab) -
 def test_those_who_need_it_are_restarted_with_it_and_it_serves_again_at_the_last_split(
     installed: Lab, name: str
 ) -> None:
+    installed.run("semi-pd", "rotate", "--prefill", "40", "--decode", "60")
     groups = {unit: installed.main_pid(f"semi-pd-{unit}.service") for unit in ("group@a", "group@b")}
     with installed.until_said("semi-pd-controller", "Started semi-pd-controller"):
         installed.run("kill", "-KILL", str(installed.main_pid(f"semi-pd-{name}.service")))
