@@ -24,6 +24,7 @@ from engine.gateway.errors import closing_answer, error_response
 log = logging.getLogger("uvicorn.error")  # the server's own log: one place to look
 
 MAX_HEADER_BYTES = 64 * 1024
+FAREWELL_SECONDS = 1.0
 _SLOWEST_BODY = 1000  # bytes a second, on average: a body that drips is no better than one that stalls
 _RETRY_SECONDS = 1
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, for no time
@@ -66,6 +67,7 @@ class Connection(HttpToolsProtocol):
         self._is_answered_early = False
         self._read_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._farewell: asyncio.TimerHandle | None = None
         if len(self.connections) > self.bounds.max_connections and not self._is_given_room():
             if len(self.connections) > 2 * self.bounds.max_connections:
                 transport.abort()
@@ -91,7 +93,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.quiet.pop(self, None)
-        for timer in (self._read_timer, self._write_timer):
+        for timer in (self._read_timer, self._write_timer, self._farewell):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
@@ -199,6 +201,13 @@ class Connection(HttpToolsProtocol):
         self._watch_writing()
 
     def shutdown(self) -> None:
+        """Who has just connected is about to ask, and would find the connection reset: it is given a moment."""
+        if self.cycle is None and not self.transport.is_closing():
+            self._farewell = self.loop.call_later(FAREWELL_SECONDS, self._part)
+        else:
+            self._part()
+
+    def _part(self) -> None:
         super().shutdown()
         if self.transport.is_closing():
             self._watch_writing()

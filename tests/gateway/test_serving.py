@@ -10,11 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from engine.config import PortArgs
@@ -74,6 +76,24 @@ def test_term_drains_streams_and_refuses_new_connections(ports: PortArgs) -> Non
                 rest = list(chunks)
         assert rest[-1] == "[DONE]" and rest[-2]["choices"][0]["finish_reason"] == "stop"
         assert len(streamed_text([first, *rest])) == 3
+        assert process.wait(DRAIN_SECONDS) == 0
+
+
+@pytest.mark.system
+def test_who_had_connected_before_the_end_is_answered(ports: PortArgs) -> None:
+    """The connection is a worker's already, and nothing was asked on it."""
+    port = ports.read_settings().port
+    with FakeScheduler(ports) as scheduler, gateway_process(ports) as process:
+        workers = [psutil.Process(scheduler.expect(GatewayHello).pid) for _ in range(2)]
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
+            mine = connection.getsockname()
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not any(mine == one.raddr for worker in workers for one in worker.net_connections("tcp4")):
+                assert time.monotonic() < deadline, "nobody has taken it"
+            process.terminate()
+            wait_until_refused(port)
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
         assert process.wait(DRAIN_SECONDS) == 0
 
 

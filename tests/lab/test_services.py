@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -21,6 +22,7 @@ COMPLETION = f"""
 curl --silent --no-buffer http://127.0.0.1:8000/v1/completions --header 'Content-Type: application/json' \
     --header "Authorization: Bearer $(cat /var/lib/semi-pd/api-key)" --data '{json.dumps(BODY)}'
 """
+PATIENCE_SECONDS = 60.0
 SERVICES = ("resident", "scheduler", "group@a", "group@b", "controller", "gateway", "console")
 
 
@@ -62,6 +64,13 @@ def status(lab: Lab) -> dict:
 def wait_until_served(lab: Lab) -> None:
     """Until the unit's own start is over: it is when a group serves."""
     lab.run("systemctl", "start", "semi-pd-controller.service")
+
+
+def wait_until_known(lab: Lab, split: str) -> None:
+    """Until the controller has noted the split that it would come again at, which it does before it says so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while split not in lab.run("systemctl", "show", "--property", "StatusText", "semi-pd-controller"):
+        assert time.monotonic() < deadline, split
 
 
 def test_every_service_runs_as_the_one_user_and_is_watched(installed: Lab) -> None:
@@ -160,6 +169,7 @@ def test_those_who_need_it_are_restarted_with_it_and_it_serves_again_at_the_last
     installed: Lab, name: str
 ) -> None:
     installed.run("semi-pd", "rotate", "--prefill", "40", "--decode", "60")
+    wait_until_known(installed, "40/60")
     groups = {unit: installed.main_pid(f"semi-pd-{unit}.service") for unit in ("group@a", "group@b")}
     with installed.until_said("semi-pd-controller", "Started semi-pd-controller"):
         installed.run("kill", "-KILL", str(installed.main_pid(f"semi-pd-{name}.service")))
