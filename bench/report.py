@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import TypeVar
 
@@ -149,13 +149,14 @@ def report(
     parts += _sections("Highest rates", searches, _search_table)
     parts += _sections("Runs", shown, _run_table)
     parts += _sections("Steps beside their floors", steps, _micro_table)
-    parts += _rotation_sections(rotations)
-    parts += _shift_sections(shifts)
-    parts += _fault_sections(faults)
-    parts += _client_sections(clients)
-    parts += _overload_sections(overloads)
-    parts += _fuzz_sections(fuzz)
-    parts += _soak_sections(soaks)
+    rotated, struck = _ROTATION.format(points=rotation_table.POINTS), _FAULTS.format(points=fault_table.POINTS)
+    parts += _kind(f"## Rotations under load\n\n{rotated}", rotations, _rotation_tables)
+    parts += _kind(f"## Load that shifts\n\n{_SHIFT}", shifts, _shift_tables)
+    parts += _kind(f"## Faults under load\n\n{struck}", faults, _fault_tables)
+    parts += _kind(f"## Difficult clients\n\n{_CLIENTS}", clients, _client_tables)
+    parts += _kind(f"## Overload\n\n{_OVERLOAD}", overloads, _overload_tables)
+    parts += _kind(f"## Made-up input\n\n{_FUZZ}", fuzz, _fuzz_tables)
+    parts += _kind(f"## Soak\n\n{_SOAK}", soaks, _soak_tables)
     if len(parts) == 1:
         parts.append("Nothing has been measured yet.\n")
     late = sum(not run.summary.counts for run in runs)
@@ -176,73 +177,54 @@ def _sections(heading: str, lines: Sequence[T], table) -> Iterable[str]:
         yield _commands([line.origin for line in measured])
 
 
-def _rotation_sections(lines: Sequence[RotationLine]) -> Iterable[str]:
+def _kind(heading: str, lines: Sequence[M], body: Callable[[list[M]], Iterable[str]]) -> Iterable[str]:
+    """A section with an introduction, and for each machine what `body` makes of its lines, and the commands."""
     for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Rotations under load\n\n{_ROTATION.format(points=rotation_table.POINTS)}"
+        yield "" if number else heading
         yield f"### {describe(machine)}\n"
-        columns = [rotation_table.row(summed) for summed in rotation_table.summaries(measured)]
-        cells = [(heading, *row_of) for heading, *row_of in zip(rotation_table.HEADINGS, *columns, strict=True)]
-        yield markdown_table(("", *(["measured"] * len(columns))), cells)
+        yield from body(measured)
         yield _commands([line.origin for line in measured])
 
 
-def _shift_sections(lines: Sequence[ShiftLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Load that shifts\n\n{_SHIFT}"
-        yield f"### {describe(machine)}\n"
-        for group in shift_table.compared(measured):
-            yield markdown_table(shift_table.headings(group.configuration), map(shift_table.row, group.lines))
-            yield f"{shift_table.verdict(group)}\n"
-        yield _commands([line.origin for line in measured])
+def _rotation_tables(lines: Sequence[RotationLine]) -> Iterable[str]:
+    columns = [rotation_table.row(summed) for summed in rotation_table.summaries(lines)]
+    cells = [(heading, *row_of) for heading, *row_of in zip(rotation_table.HEADINGS, *columns, strict=True)]
+    yield markdown_table(("", *(["measured"] * len(columns))), cells)
 
 
-def _fault_sections(lines: Sequence[FaultLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Faults under load\n\n{_FAULTS.format(points=fault_table.POINTS)}"
-        yield f"### {describe(machine)}\n"
-        for summed in fault_table.summaries(measured):
-            yield f"**{summed.heading}.** {summed.sentence}\n"
-            yield markdown_table(fault_table.HEADINGS, fault_table.rows(summed))
-        yield _commands([line.origin for line in measured])
+def _shift_tables(lines: Sequence[ShiftLine]) -> Iterable[str]:
+    for group in shift_table.compared(lines):
+        yield markdown_table(shift_table.headings(group.configuration), map(shift_table.row, group.lines))
+        yield f"{shift_table.verdict(group)}\n"
 
 
-def _client_sections(lines: Sequence[ClientsLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Difficult clients\n\n{_CLIENTS}"
-        yield f"### {describe(machine)}\n"
-        for together in clients_table.by_load(clients_table.summaries(measured)):
-            first, *others = clients_table.rows(together)
-            yield f"**{together[0].heading}.**\n"
-            yield markdown_table(first, others)
-        yield _commands([line.origin for line in measured])
+def _fault_tables(lines: Sequence[FaultLine]) -> Iterable[str]:
+    for summed in fault_table.summaries(lines):
+        yield f"**{summed.heading}.** {summed.sentence}\n"
+        yield markdown_table(fault_table.HEADINGS, fault_table.rows(summed))
 
 
-def _overload_sections(lines: Sequence[OverloadLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Overload\n\n{_OVERLOAD}"
-        yield f"### {describe(machine)}\n"
-        for line in measured:
-            yield f"**{overload_table.heading(line)}.**\n"
-            yield markdown_table(("", "measured"), overload_table.rows(line))
-        yield _commands([line.origin for line in measured])
+def _client_tables(lines: Sequence[ClientsLine]) -> Iterable[str]:
+    for together in clients_table.by_load(clients_table.summaries(lines)):
+        first, *others = clients_table.rows(together)
+        yield f"**{together[0].heading}.**\n"
+        yield markdown_table(first, others)
 
 
-def _fuzz_sections(lines: Sequence[FuzzLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Made-up input\n\n{_FUZZ}"
-        yield f"### {describe(machine)}\n"
-        yield markdown_table(fuzz_table.HEADINGS, map(fuzz_table.row, fuzz_table.summaries(measured)))
-        yield _commands([line.origin for line in measured])
+def _overload_tables(lines: Sequence[OverloadLine]) -> Iterable[str]:
+    for line in lines:
+        yield f"**{overload_table.heading(line)}.**\n"
+        yield markdown_table(("", "measured"), overload_table.rows(line))
 
 
-def _soak_sections(lines: Sequence[SoakLine]) -> Iterable[str]:
-    for number, (machine, measured) in enumerate(_by_machine(lines)):
-        yield "" if number else f"## Soak\n\n{_SOAK}"
-        yield f"### {describe(machine)}\n"
-        for soak in soak_table.soaked(measured):
-            yield f"**{soak.heading}.** {soak.sentence}\n"
-            yield markdown_table(soak_table.HEADINGS, soak_table.rows(soak))
-        yield _commands([line.origin for line in measured])
+def _fuzz_tables(lines: Sequence[FuzzLine]) -> Iterable[str]:
+    yield markdown_table(fuzz_table.HEADINGS, map(fuzz_table.row, fuzz_table.summaries(lines)))
+
+
+def _soak_tables(lines: Sequence[SoakLine]) -> Iterable[str]:
+    for soak in soak_table.soaked(lines):
+        yield f"**{soak.heading}.** {soak.sentence}\n"
+        yield markdown_table(soak_table.HEADINGS, soak_table.rows(soak))
 
 
 def _by_machine(lines: Sequence[M]) -> Iterable[tuple[Machine, list[M]]]:

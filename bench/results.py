@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -104,24 +104,70 @@ class MicroLine(msgspec.Struct, frozen=True, tag="micro"):
 
 Line = RunLine | SearchLine | MicroLine
 L = TypeVar("L", RunLine, SearchLine, MicroLine)
+T = TypeVar("T")
+K = TypeVar("K")
+M = TypeVar("M", bound="Measured")
 
 
 class BadResults(SemiPDError):
     """A line of a results file is none."""
 
 
-class Results:
-    """What has been measured, and where the next figure goes."""
+class LinesFile(Generic[T]):
+    """A results file: what has been measured, a JSON line each, and where the next one goes.
+
+    `kind`: of its lines; `noun`: what a line is, for whoever gives another file. Raises `BadResults` where one is not.
+    """
+
+    kind: Any
+    noun: str
 
     def __init__(self, path: Path):
         self.path = path
-        self.lines: list[Line] = _read(path) if path.exists() else []
+        self.lines: list[T] = list(self._read()) if path.exists() else []
 
-    def append(self, line: Line) -> None:
+    def append(self, line: T) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")
         self.lines.append(line)
+
+    def _read(self) -> Iterator[T]:
+        decoder = msgspec.json.Decoder(self.kind)
+        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
+            try:
+                yield decoder.decode(line)
+            except msgspec.MsgspecError as error:
+                raise BadResults(f"Line {number} of {self.path} is no {self.noun}: {error}.") from error
+
+
+class Measured(Protocol):
+    """A line that says what set its measurement apart from others."""
+
+    @property
+    def origin(self) -> Origin: ...
+
+    @property
+    def configuration(self) -> Any: ...
+
+
+def alike(lines: Iterable[M], configuration: msgspec.Struct, machine: Machine) -> list[M]:
+    """Those of this configuration, on such a machine."""
+    return [line for line in lines if line.configuration == configuration and line.origin.machine == machine]
+
+
+def together(lines: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Those that share a key, in the order in which they were first measured."""
+    groups = dict[K, list[T]]()
+    for line in lines:
+        groups.setdefault(key(line), []).append(line)
+    return groups
+
+
+class Results(LinesFile[Line]):
+    """Of runs, searches and steps."""
+
+    kind, noun = Line, "result"
 
     def run_of(self, configuration: Configuration) -> RunLine | None:
         """The latest run of it that counts."""
@@ -134,17 +180,6 @@ class Results:
 
     def of_kind(self, kind: type[L]) -> list[L]:
         return [line for line in self.lines if isinstance(line, kind)]
-
-
-def _read(path: Path) -> list[Line]:
-    decoder = msgspec.json.Decoder(Line)
-    lines = list[Line]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no result: {error}.") from error
-    return lines
 
 
 def without_key(words: list[str]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +13,7 @@ from typer import Option
 from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Block, learn
-from bench.faults.box import Box
+from bench.faults.box import Box, end_when_asked
 from bench.faults.clients import clients
 from bench.faults.draw import Draw
 from bench.faults.overload import overload
@@ -153,7 +151,7 @@ def _campaign(
     box, machine, console = Box(None if running else own), this_machine(), Console()
     file, budget = FaultResults(results), Budget(budget_minutes)
     draw = _draw(asked)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
+    end_when_asked()
     with explained():
         try:
             box.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,11 @@ LOOK_SECONDS = 0.02
 QUIET_SECONDS = 10.0
 """How long the last pages may take to come back once nobody asks."""
 PROBE_SECONDS = 2.0
+
+
+def end_when_asked() -> None:
+    """TERM ends this process as an error would: not without what was started here."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))
 
 
 class Box:
@@ -141,13 +147,6 @@ class Box:
         while (pages := self.pages_in_use) != 0 and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
         return pages
-
-    @property
-    def description(self) -> str:
-        """What it serves. It must serve."""
-        status = self.status()
-        assert status is not None, "it serves"
-        return f"{status['model']} on {status['device']} by {status['splitter']}"
 
     def __enter__(self) -> Self:
         """Raises `SemiPDError` where it does not start."""

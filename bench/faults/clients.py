@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +11,7 @@ from typer import Option
 
 from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Vocabulary, explained
-from bench.faults.box import Box
+from bench.faults.box import Box, end_when_asked
 from bench.faults.clients_result import RESULTS, ClientsConfiguration, ClientsResults
 from bench.faults.clients_table import as_rich, by_load, summaries
 from bench.faults.difficult import Kind
@@ -57,7 +55,7 @@ def clients(
     box, machine = Box(None if running else ["--gateway-workers", str(gateway_workers), *serve.split()]), this_machine()
     file, budget = ClientsResults(results), Budget(budget_minutes)
     asked = list[ClientsConfiguration]()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
+    end_when_asked()
     with explained():
         allow(max(chosen.values()))
         try:

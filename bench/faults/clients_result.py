@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bench.faults.difficult import Kind
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/clients.jsonl")
 
@@ -53,31 +53,11 @@ class ClientsLine(msgspec.Struct, frozen=True):
     load_average: float
 
 
-class ClientsResults:
+class ClientsResults(LinesFile[ClientsLine]):
     """What has been measured, and where the next pair goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[ClientsLine] = _read(path) if path.exists() else []
-
-    def append(self, line: ClientsLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = ClientsLine, "pair of rounds"
 
     def done(self, configuration: ClientsConfiguration, origin: Origin) -> int:
         """Pairs of this configuration, on such a machine."""
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return sum(line.origin.machine == origin.machine for line in alike)
-
-
-def _read(path: Path) -> list[ClientsLine]:
-    decoder = msgspec.json.Decoder(ClientsLine)
-    lines = list[ClientsLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no pair of rounds: {error}.") from error
-    return lines
+        return len(alike(self.lines, configuration, origin.machine))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench.faults.clients_result import ClientsConfiguration, ClientsLine
 from bench.faults.difficult import Kind
+from bench.results import together
 from bench.table import digits
 
 HEADINGS = (
@@ -70,10 +71,7 @@ class Summed(NamedTuple):
 
 def summaries(lines: Iterable[ClientsLine]) -> list[Summed]:
     """In the order in which they were first measured."""
-    groups = dict[ClientsConfiguration, list[ClientsLine]]()
-    for line in lines:
-        groups.setdefault(line.configuration, []).append(line)
-    return [Summed(configuration, together) for configuration, together in groups.items()]
+    return [Summed(asked, group) for asked, group in together(lines, lambda line: line.configuration).items()]
 
 
 def column(summed: Summed) -> tuple[str, ...]:
@@ -115,10 +113,7 @@ def as_rich(lines: Sequence[Summed]) -> Table:
 
 def by_load(summed: Iterable[Summed]) -> list[list[Summed]]:
     """Those that share a heading, together."""
-    groups = dict[str, list[Summed]]()
-    for one in summed:
-        groups.setdefault(one.heading, []).append(one)
-    return list(groups.values())
+    return list(together(summed, lambda one: one.heading).values())
 
 
 def _milliseconds(seconds: Sequence[float], percent: int) -> str:

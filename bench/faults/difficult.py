@@ -21,8 +21,8 @@ import msgspec
 import uvloop
 
 from bench.endpoint import Endpoint
+from bench.held_process import READY
 
-READY = "ready"
 SETTLE_SECONDS = 90.0
 """Who has not come then is not waited for: `Seen.present` tells how many there were."""
 AT_ONCE = 256

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +14,7 @@ from typer import Option
 
 from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
-from bench.faults.box import LOOK_SECONDS, Box
+from bench.faults.box import Box, end_when_asked
 from bench.faults.flood import Outcome, Task, together
 from bench.faults.memory import MemoryWatch, processes_of
 from bench.faults.open_files import allow
@@ -34,7 +32,6 @@ PART_OF_THE_TARGET = 0.5
 """Of the target for the first token, that the queue may take; the rest is for the prompt itself."""
 STARTS_SECONDS = 120.0
 LOOKS_SECONDS = 5.0
-EMPTY_SECONDS = 10.0
 END_SECONDS = 120.0
 
 
@@ -68,7 +65,7 @@ def overload(
     """Send far more than is served, and look at refusals, at those accepted, and at every process' memory."""
     machine, file, budget = this_machine(), OverloadResults(results), Budget(budget_minutes)
     box = Box(["--gateway-workers", str(gateway_workers), "--ttft-target-ms", str(ttft_ms), *serve.split()])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
+    end_when_asked()
     with explained():
         allow(4096)
         try:
@@ -161,14 +158,7 @@ def _line(
         too_long=outcome.too_long,
         failures=outcome.failures,
         memory=memory,
-        pages_left=_pages_left(box),
+        pages_left=box.pages_left(),
         late_ms_p99=p99_ms(outcome.late),
         load_average=round(os.getloadavg()[0], 2),
     )
-
-
-def _pages_left(box: Box) -> int | None:
-    deadline = time.monotonic() + EMPTY_SECONDS
-    while (pages := box.pages_in_use) != 0 and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
-    return pages

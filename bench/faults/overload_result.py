@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 from bench.summary import Percentiles
 
 RESULTS = Path("bench/results/overload.jsonl")
@@ -66,30 +66,10 @@ class OverloadLine(msgspec.Struct, frozen=True):
     load_average: float
 
 
-class OverloadResults:
+class OverloadResults(LinesFile[OverloadLine]):
     """What has been measured, and where the next line goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[OverloadLine] = _read(path) if path.exists() else []
-
-    def append(self, line: OverloadLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = OverloadLine, "overload"
 
     def has(self, configuration: OverloadConfiguration, origin: Origin) -> bool:
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return any(line.origin.machine == origin.machine for line in alike)
-
-
-def _read(path: Path) -> list[OverloadLine]:
-    decoder = msgspec.json.Decoder(OverloadLine)
-    lines = list[OverloadLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no overload: {error}.") from error
-    return lines
+        return bool(alike(self.lines, configuration, origin.machine))

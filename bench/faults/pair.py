@@ -18,8 +18,6 @@ from engine.errors import SemiPDError
 
 QUIET_SECONDS = 300.0
 """How long the engine may take for what the difficult ones have asked for, before the load begins."""
-EMPTY_SECONDS = 10.0
-"""How long the last pages may take to come back once nobody asks."""
 
 
 class Pair(NamedTuple):
@@ -63,7 +61,7 @@ class Pair(NamedTuple):
             failures=dict(failures),
             present=seen.present,
             ends=seen.ends,
-            pages_left=self._pages_left(),
+            pages_left=self.box.pages_left(),
             worker_bytes=worker_bytes,
         )
 
@@ -80,9 +78,3 @@ class Pair(NamedTuple):
             return 0
         workers = [pid for name, pid in processes_of(status).items() if name.startswith("gateway worker")]
         return max((one.pss for one in taken(workers).values()), default=0)
-
-    def _pages_left(self) -> int | None:
-        deadline = time.monotonic() + EMPTY_SECONDS
-        while (pages := self.box.pages_in_use) != 0 and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-        return pages

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/faults.jsonl")
 
@@ -68,31 +68,11 @@ class FaultLine(msgspec.Struct, frozen=True):
     odd: tuple[str, ...] = ()
 
 
-class FaultResults:
+class FaultResults(LinesFile[FaultLine]):
     """What has been injected, and where the next block goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[FaultLine] = _read(path) if path.exists() else []
-
-    def append(self, line: FaultLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = FaultLine, "block of faults"
 
     def done(self, configuration: FaultConfiguration, origin: Origin) -> int:
         """Faults that were injected with this configuration, on such a machine."""
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return sum(len(line.faults) for line in alike if line.origin.machine == origin.machine)
-
-
-def _read(path: Path) -> list[FaultLine]:
-    decoder = msgspec.json.Decoder(FaultLine)
-    lines = list[FaultLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no block of faults: {error}.") from error
-    return lines
+        return sum(len(line.faults) for line in alike(self.lines, configuration, origin.machine))

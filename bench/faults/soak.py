@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from appliance.control.messages import AskRotation
 from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Known, learn
-from bench.faults.box import LOOK_SECONDS, Box
+from bench.faults.box import LOOK_SECONDS, Box, end_when_asked
 from bench.faults.footprint import footprints
 from bench.faults.soak_result import RESULTS, SoakConfiguration, SoakLine, SoakResults
 from bench.faults.soak_table import as_rich, soaked
@@ -65,12 +63,12 @@ def soak(
     """
     box, machine, console = Box(["--gateway-workers", str(gateway_workers), *serve.split()]), this_machine(), Console()
     file, budget = SoakResults(results), Budget(budget_minutes)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
+    end_when_asked()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with explained():
         try:
             with box:
-                asked = SoakConfiguration(box.description, seed, streams, whole, gateway_workers, block, rotations)
+                asked = SoakConfiguration(box.serves, seed, streams, whole, gateway_workers, block, rotations)
                 part = Soak(box, asked, learn(box.endpoint, vocabulary, seed, TOKENS), started)
                 done, seconds = file.done(asked, Origin.now(machine, PROGRAM)) if resume else 0, FIRST_BLOCK_SECONDS
                 while done < requests:

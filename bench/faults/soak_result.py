@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bench.faults.footprint import Footprint
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/soak.jsonl")
 
@@ -43,31 +43,11 @@ class SoakLine(msgspec.Struct, frozen=True):
     load_average: float
 
 
-class SoakResults:
+class SoakResults(LinesFile[SoakLine]):
     """What has been measured, and where the next block goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[SoakLine] = _read(path) if path.exists() else []
-
-    def append(self, line: SoakLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = SoakLine, "block of a soak"
 
     def done(self, configuration: SoakConfiguration, origin: Origin) -> int:
         """Requests of this configuration, on such a machine."""
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return sum(line.requests for line in alike if line.origin.machine == origin.machine)
-
-
-def _read(path: Path) -> list[SoakLine]:
-    decoder = msgspec.json.Decoder(SoakLine)
-    lines = list[SoakLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no block of a soak: {error}.") from error
-    return lines
+        return sum(line.requests for line in alike(self.lines, configuration, origin.machine))

@@ -13,6 +13,7 @@ from bench.faults.footprint import Footprint
 from bench.faults.growth import WARM_SAMPLES, Growth, growth
 from bench.faults.soak_result import SoakConfiguration, SoakLine
 from bench.faults.verdict import EQUAL, REFUSED
+from bench.results import together
 
 HEADINGS = ("processes", "memory, MiB", "files", "threads", "how many")
 MEMORY_BYTES, MEMORY_PART = 8 << 20, 0.1
@@ -87,10 +88,8 @@ class Soaked(NamedTuple):
 
 def soaked(lines: Iterable[SoakLine]) -> list[Soaked]:
     """By appliance, in the order in which they were first measured."""
-    groups = dict[tuple[SoakConfiguration, str], list[SoakLine]]()
-    for line in lines:
-        groups.setdefault((line.configuration, line.appliance), []).append(line)
-    return [Soaked(configuration, together) for (configuration, _), together in groups.items()]
+    groups = together(lines, lambda line: (line.configuration, line.appliance))
+    return [Soaked(asked, group) for (asked, _), group in groups.items()]
 
 
 def rows(soak: Soaked) -> list[tuple[str, ...]]:

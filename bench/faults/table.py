@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.faults.result import FaultConfiguration, FaultLine, Injected
 from bench.faults.verdict import EQUAL, OWN, REFUSED
+from bench.results import together
 from bench.table import digits
 
 HEADINGS = (
@@ -67,10 +68,7 @@ class Summed(NamedTuple):
 
 def summaries(lines: Iterable[FaultLine]) -> list[Summed]:
     """In the order in which they were first measured."""
-    groups = dict[FaultConfiguration, list[FaultLine]]()
-    for line in lines:
-        groups.setdefault(line.configuration, []).append(line)
-    return [Summed(configuration, together) for configuration, together in groups.items()]
+    return [Summed(asked, group) for asked, group in together(lines, lambda line: line.configuration).items()]
 
 
 def rows(summed: Summed) -> list[tuple[str, ...]]:

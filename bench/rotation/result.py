@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/rotation.jsonl")
 
@@ -70,31 +70,11 @@ class RotationLine(msgspec.Struct, frozen=True):
     calm_pauses_ms: tuple[float, ...] = ()
 
 
-class RotationResults:
+class RotationResults(LinesFile[RotationLine]):
     """What has been measured, and where the next block goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[RotationLine] = _read(path) if path.exists() else []
-
-    def append(self, line: RotationLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = RotationLine, "block of rotations"
 
     def done(self, configuration: RotationConfiguration, origin: Origin) -> int:
         """Rotations that were tried with this configuration, on such a machine."""
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return sum(len(line.rotations) for line in alike if line.origin.machine == origin.machine)
-
-
-def _read(path: Path) -> list[RotationLine]:
-    decoder = msgspec.json.Decoder(RotationLine)
-    lines = list[RotationLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no block of rotations: {error}.") from error
-    return lines
+        return sum(len(line.rotations) for line in alike(self.lines, configuration, origin.machine))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
+from bench.results import together
 from bench.rotation.result import Rotated, RotationConfiguration, RotationLine
 from bench.summary import LAG_LIMIT_MS
 from bench.table import digits
@@ -66,10 +67,7 @@ class Summed(NamedTuple):
 
 def summaries(lines: Iterable[RotationLine]) -> list[Summed]:
     """In the order in which they were first measured."""
-    groups = dict[RotationConfiguration, list[RotationLine]]()
-    for line in lines:
-        groups.setdefault(line.configuration, []).append(line)
-    return [Summed(configuration, together) for configuration, together in groups.items()]
+    return [Summed(asked, group) for asked, group in together(lines, lambda line: line.configuration).items()]
 
 
 def row(summed: Summed) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bench.machine import Machine
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/shift.jsonl")
 POLICY = "policy"
@@ -68,30 +68,10 @@ class ShiftLine(msgspec.Struct, frozen=True):
         return sum(part.kept for part in self.parts) / max(1, self.requests)
 
 
-class ShiftResults:
+class ShiftResults(LinesFile[ShiftLine]):
     """What has been measured, and where the next run goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[ShiftLine] = _read(path) if path.exists() else []
-
-    def append(self, line: ShiftLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = ShiftLine, "run of a shift"
 
     def has(self, configuration: ShiftConfiguration, machine: Machine, ruled_by: str) -> bool:
-        alike = (line for line in self.lines if line.configuration == configuration and line.ruled_by == ruled_by)
-        return any(line.origin.machine == machine for line in alike)
-
-
-def _read(path: Path) -> list[ShiftLine]:
-    decoder = msgspec.json.Decoder(ShiftLine)
-    lines = list[ShiftLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no run of a shift: {error}.") from error
-    return lines
+        return any(line.ruled_by == ruled_by for line in alike(self.lines, configuration, machine))

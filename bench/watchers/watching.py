@@ -14,9 +14,9 @@ import httpx
 import msgspec
 from playwright.async_api import Page, async_playwright
 
+from bench.held_process import READY
 from bench.watchers.session import Session
 
-READY = "ready"
 SETTLED_LOOKS = 3
 """After so many a page has drawn its charts, and only renews them."""
 LOOK_POLL_SECONDS = 0.2

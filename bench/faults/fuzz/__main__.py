@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -17,7 +16,7 @@ from typer import Option
 
 from bench.budget import Budget
 from bench.cli import BudgetMinutes, Resume, Seed, explained
-from bench.faults.box import Box
+from bench.faults.box import Box, end_when_asked
 from bench.faults.fuzz.parsers import Parsers, made_by
 from bench.faults.fuzz.result import RESULTS, FuzzConfiguration, FuzzLine, FuzzResults
 from bench.faults.fuzz.table import as_rich
@@ -57,7 +56,7 @@ def requests(
     from bench.faults.fuzz.requests import Requests  # noqa: PLC0415  imports schemathesis
 
     with explained(), _serving(gateway_workers, serve) as box:
-        asked = FuzzConfiguration("requests", box.description, f"schemathesis {metadata.version('schemathesis')}", seed)
+        asked = FuzzConfiguration("requests", box.serves, f"schemathesis {metadata.version('schemathesis')}", seed)
         part = Requests(box, asked, processes)
         one = lambda number, origin, most: part.round(number, origin, most, _say)  # noqa: E731
         is_well = _rounds(asked, cases, one, results, budget_minutes, resume)
@@ -78,7 +77,7 @@ def traces(
     from bench.faults.fuzz.replay import Replay, Tenants  # noqa: PLC0415  imports httpx, which the tests install
 
     with explained(), _serving(gateway_workers, serve) as box:
-        asked = FuzzConfiguration("tenants' traces", box.description, "seed", seed)
+        asked = FuzzConfiguration("tenants' traces", box.serves, "seed", seed)
         part = Replay(box, asked, Tenants(box))
         one = lambda number, origin, _: part.round(number, origin, _say)  # noqa: E731
         is_well = _rounds(asked, cases, one, results, budget_minutes, resume)
@@ -139,7 +138,7 @@ def _end(is_well: bool) -> None:
 
 
 def _serving(gateway_workers: int, serve: str) -> Box:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Asked to end."))  # not without what was started here
+    end_when_asked()
     return Box(["--gateway-workers", str(gateway_workers), *serve.split()])
 
 

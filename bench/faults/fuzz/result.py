@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.results import BadResults, Origin
+from bench.results import LinesFile, Origin, alike
 
 RESULTS = Path("bench/results/fuzz.jsonl")
 
@@ -39,31 +39,11 @@ class FuzzLine(msgspec.Struct, frozen=True):
     load_average: float
 
 
-class FuzzResults:
+class FuzzResults(LinesFile[FuzzLine]):
     """What has been tried, and where the next round goes."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.lines: list[FuzzLine] = _read(path) if path.exists() else []
-
-    def append(self, line: FuzzLine) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
-        self.lines.append(line)
+    kind, noun = FuzzLine, "round of made-up input"
 
     def done(self, configuration: FuzzConfiguration, origin: Origin) -> list[FuzzLine]:
         """Rounds of this configuration, on such a machine."""
-        alike = (line for line in self.lines if line.configuration == configuration)
-        return [line for line in alike if line.origin.machine == origin.machine]
-
-
-def _read(path: Path) -> list[FuzzLine]:
-    decoder = msgspec.json.Decoder(FuzzLine)
-    lines = list[FuzzLine]()
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            lines.append(decoder.decode(line))
-        except msgspec.MsgspecError as error:
-            raise BadResults(f"Line {number} of {path} is no round of made-up input: {error}.") from error
-    return lines
+        return alike(self.lines, configuration, origin.machine)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from bench.faults.fuzz.result import FuzzConfiguration, FuzzLine
+from bench.results import together
 from bench.table import digits
 
 HEADINGS = ("what", "made by", "cases", "problems", "slowest, s", "own words seen", "outcomes", "load average up to")
@@ -31,11 +32,10 @@ class Summed(NamedTuple):
 
 def summaries(lines: Iterable[FuzzLine]) -> list[Summed]:
     """In the order in which they were first measured."""
-    groups = dict[tuple[str, str, str], list[FuzzLine]]()
-    for line in lines:
-        asked = line.configuration
-        groups.setdefault((asked.kind, asked.serves, asked.made_by), []).append(line)
-    return [Summed(together[0].configuration, together) for together in groups.values()]
+    groups = together(
+        lines, lambda line: (line.configuration.kind, line.configuration.serves, line.configuration.made_by)
+    )
+    return [Summed(group[0].configuration, group) for group in groups.values()]
 
 
 def row(summed: Summed) -> tuple[str, ...]:
