@@ -73,10 +73,11 @@ def layers_of(load: Load, options: argparse.Namespace, device: torch.device) -> 
     heads = (options.heads, kv.num_kv_heads, kv.num_kv_heads)
     q, k, v = torch.randn(load.lanes, sum(heads), kv.head_dim, dtype=dtype, device=device).split(heads, dim=1)
     cos_sin = torch.rand(load.context + 1, kv.head_dim, device=device)
+    out = torch.empty(q.shape, dtype=dtype, device=device)
 
     def launch() -> None:
         for cache in caches:
-            attention.run(plan, cache, q, k, v, cos_sin)
+            attention.run(plan, cache, q, k, v, cos_sin, out)
 
     return launch
 

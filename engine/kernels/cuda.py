@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,13 @@ class PromptPlan(NamedTuple):
     last_page_len: torch.Tensor
 
 
+class PackedPlan(NamedTuple):
+    """Prompts, and the lanes whose rows stand behind theirs. Valid until the next `plan`."""
+
+    prompts: PromptPlan
+    lanes: LanesPlan
+
+
 class CudaKernels:
     """Implements `Kernels`. `rotate_and_attend` and `add_rms_norm` may work in place: use what they return.
 
@@ -85,10 +93,19 @@ class CudaKernels:
 
     def plan(
         self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]
-    ) -> PromptPlan | LanesPlan:
+    ) -> PromptPlan | LanesPlan | PackedPlan:
         # Where bits may not depend on the company, what is left of a prompt goes the way of its other chunks.
-        if max(lengths) == 1 and not self.is_deterministic:
+        end = len(lengths) if self.is_deterministic else len(lengths) - lanes_at_the_end(lengths)
+        if end == 0:
             return self._lanes_plan(starts, page_tables)
+        prompts = self._prompts_plan(starts[:end], lengths[:end], page_tables[:end])
+        if end == len(lengths):
+            return prompts
+        return PackedPlan(prompts, self._lanes_plan(starts[end:], page_tables[end:]))
+
+    def _prompts_plan(
+        self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]
+    ) -> PromptPlan:
         batch = paged_batch(starts, lengths, page_tables, self.kv.page_size)
         on_device = (batch.batch_indices, batch.positions, batch.kv_indptr, batch.kv_indices, batch.last_page_len)
         together = upload(np.concatenate(on_device), self._device)
@@ -133,18 +150,38 @@ class CudaKernels:
 
     def rotate_and_attend(
         self,
-        plan: PromptPlan | LanesPlan,
+        plan: PromptPlan | LanesPlan | PackedPlan,
         kv: torch.Tensor,
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
         cos_sin: torch.Tensor,
     ) -> torch.Tensor:
-        if isinstance(plan, LanesPlan):
-            return self.decode_attention.run(plan, kv, q, k, v, cos_sin)
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        match plan:
+            case LanesPlan():
+                self.decode_attention.run(plan, kv, q, k, v, cos_sin, out)
+            case PromptPlan():
+                self._attend_prompts(plan, kv, q, k, v, cos_sin, out)
+            case PackedPlan(prompts, lanes):
+                rows = len(prompts.positions)
+                self._attend_prompts(prompts, kv, q[:rows], k[:rows], v[:rows], cos_sin, out[:rows])
+                self.decode_attention.run(lanes, kv, q[rows:], k[rows:], v[rows:], cos_sin, out[rows:])
+        return out
+
+    def _attend_prompts(
+        self,
+        plan: PromptPlan,
+        kv: torch.Tensor,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        cos_sin: torch.Tensor,
+        out: torch.Tensor,
+    ) -> None:
         self.rotate(plan, q, k, cos_sin)
         self.append(plan, kv, k, v)
-        return plan.wrapper.run(q, kv)
+        plan.wrapper.run(q, kv, out=out)
 
     def rotate(self, plan: PromptPlan, q: torch.Tensor, k: torch.Tensor, cos_sin: torch.Tensor) -> None:
         """Give q and k their positions, in place."""
@@ -177,6 +214,14 @@ class CudaKernels:
         if self._thin and self._thin.fits(x, weight):
             return self._thin.thin_gated(x, weight)
         return self.silu_and_mul(linear(x, weight))
+
+
+def lanes_at_the_end(lengths: Sequence[int]) -> int:
+    """How many sequences at the end of a step have one new token each: there a packed step has its decode lanes.
+
+    FlashInfer's prefill attention would compute a tile of queries for each of them.
+    """
+    return sum(1 for _ in takewhile(lambda length: length == 1, reversed(lengths)))
 
 
 def paged_batch(

@@ -68,14 +68,16 @@ class DecodeAttention:
         k: torch.Tensor,
         v: torch.Tensor,
         cos_sin: torch.Tensor,
-    ) -> torch.Tensor:
-        """As `Kernels.rotate_and_attend`; q, k and v may be views of one tensor, and are kept as they are."""
+        out: torch.Tensor,
+    ) -> None:
+        """As `Kernels.rotate_and_attend`, into `out`, which is contiguous.
+
+        q, k and v may be views of one tensor, and are kept as they are.
+        """
         if self._module is None:
             self._module = self._spec().build_and_load()
-        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         scale = 1 / math.sqrt(self._kv.head_dim)
         self._module.run(q, k, v, kv, out, cos_sin, plan.tables, plan.pieces, *plan.results, scale)
-        return out
 
     def _spec(self) -> Any:
         """FlashInfer's `JitSpec`. Its name tells the source: what was compiled from another one is another module."""

@@ -15,6 +15,7 @@ class Kernels(Protocol):
         """Prepare attention for one step.
 
         Sequence i has `lengths[i]` new tokens at positions `starts[i]` …; `page_tables[i]` covers them and all before.
+        Sequences may come in any order; decode lanes are computed fastest at the end.
         The result is handed to `rotate_and_attend` for every layer.
         """
         ...

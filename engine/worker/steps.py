@@ -229,6 +229,7 @@ class ColocatedSteps:
         if not self._prefiller.has_work:
             return self._decoding.turn()
         reports = self._decoding.finish()
+        # Lanes last: kernels look for them at a step's end.
         both = [phase for phase in (self._prefiller, self._decoder) if phase.has_work]
         return reports + packed_step(both, self._runner)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from engine.kernels.cpu import CpuKernels
-from engine.kernels.cuda import CudaKernels
+from engine.kernels.cuda import CudaKernels, PackedPlan, PromptPlan
 from engine.kernels.kernels import Kernels
 from engine.model.checkpoint import fill_dummy, weights_of
 from engine.model.config import ModelConfig
@@ -52,6 +52,8 @@ STEPS = {
     "prefill from the start": ([0, 0, 0], [130, 1, 64]),
     "prefill chunks": ([50, 129, 16], [70, 33, 16]),
     "mixed": ([60, 0, 4, 111, 2], [1, 90, 1, 50, 1]),
+    "lanes behind prompts": ([0, 50, 1500, 20, 700, 0, 15, 16], [130, 33, 1, 1, 1, 1, 1, 1]),
+    "one lane behind a prompt": ([3, 1200], [17, 1]),
 }
 HEADS = {
     "group 1": (4, 4),
@@ -67,7 +69,9 @@ def assert_near(given: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> 
     torch.testing.assert_close(given.float().cpu(), wanted, rtol=tolerance, atol=tolerance)
 
 
-def kernels_for_case(step: Case, heads: int, kv_heads: int, head_dim: int) -> CudaKernels:
+def kernels_for_case(
+    step: Case, heads: int, kv_heads: int, head_dim: int, is_deterministic: bool = False
+) -> CudaKernels:
     kv = KVSpec(
         num_layers=1,
         num_pages=step.num_pages,
@@ -76,7 +80,7 @@ def kernels_for_case(step: Case, heads: int, kv_heads: int, head_dim: int) -> Cu
         head_dim=head_dim,
         dtype="bfloat16",
     )
-    return CudaKernels(kv, heads, CUDA)
+    return CudaKernels(kv, heads, CUDA, is_deterministic=is_deterministic)
 
 
 def rounded(given: Tensors) -> Tensors:
@@ -137,15 +141,35 @@ def test_attention_agrees_with_the_cpu_kernels() -> None:
     assert_near(out, cpu.attend(plan, given.kv.clone(), given.q, given.k, given.v), ATTENTION)
 
 
-def test_steps_of_both_kinds_alternate_on_one_workspace() -> None:
-    steps = [case(*STEPS[name], page_size=16) for name in ("decode", "mixed", "decode", "prefill chunks", "decode")]
+def test_steps_of_all_kinds_alternate_on_one_workspace() -> None:
+    names = ("decode", "lanes behind prompts", "decode", "prefill chunks", "lanes behind prompts", "mixed")
+    steps = [case(*STEPS[name], page_size=16) for name in names]
     most_pages = max(steps, key=lambda step: step.num_pages)
     kernels = kernels_for_case(most_pages, 8, 2, head_dim=64)
     for seed, step in enumerate(steps):
         assert_attends(kernels, step, tensors(step, 8, 2, head_dim=64, seed=seed))
 
 
-@pytest.mark.parametrize("name", ["decode", "mixed"])
+def test_lanes_behind_prompts_have_the_bits_of_a_step_of_their_own() -> None:
+    this = case(*STEPS["lanes behind prompts"], page_size=16)
+    prompts, rows = 2, sum(this.lengths[:2])
+    starts, lengths, page_tables = (each[prompts:] for each in (this.starts, this.lengths, this.page_tables))
+    given = rounded(tensors(this, 8, 2, head_dim=128))
+    kernels = kernels_for_case(this, 8, 2, head_dim=128)
+    assert isinstance(kernels.plan(this.starts, this.lengths, this.page_tables), PackedPlan)
+    packed, _ = attend(kernels, this, given)
+    lanes = this._replace(starts=starts, lengths=lengths, page_tables=page_tables)
+    alone, _ = attend(kernels, lanes, Tensors(given.kv, given.q[rows:], given.k[rows:], given.v[rows:]))
+    torch.testing.assert_close(packed[rows:], alone, rtol=0, atol=0)
+
+
+def test_a_packed_step_is_not_divided_where_bits_may_not_depend_on_the_company() -> None:
+    this = case(*STEPS["lanes behind prompts"], page_size=16)
+    kernels = kernels_for_case(this, 8, 2, head_dim=128, is_deterministic=True)
+    assert isinstance(kernels.plan(this.starts, this.lengths, this.page_tables), PromptPlan)
+
+
+@pytest.mark.parametrize("name", ["decode", "mixed", "lanes behind prompts"])
 def test_one_plan_serves_every_layer(name: str) -> None:
     this = case(*STEPS[name], page_size=16)
     kernels = kernels_for_case(this, 8, 2, head_dim=64)
@@ -222,7 +246,7 @@ def test_positions_are_given_as_on_the_cpu(step: tuple[list[int], list[int]], ll
     torch.testing.assert_close(kv.float().cpu(), cpu_kv, rtol=ELEMENTWISE, atol=ELEMENTWISE, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["decode", "mixed"])
+@pytest.mark.parametrize("name", ["decode", "mixed", "lanes behind prompts"])
 def test_everything_runs_on_the_current_stream(name: str) -> None:
     """A capture fails on work for another stream that would wait for it, and a replay runs only what was captured."""
     this = case(*STEPS[name], page_size=16)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.errors import CannotStart
-from engine.kernels.cuda import CudaKernels, paged_batch
+from engine.kernels.cuda import CudaKernels, lanes_at_the_end, paged_batch
 from engine.resident.manifest import KVSpec
 
 
@@ -22,6 +22,14 @@ def test_index_arrays_of_a_mixed_step() -> None:
     assert batch.kv_indices.tolist() == [9, 2, 4, 8, 3]
     assert batch.last_page_len.tolist() == [3, 1, 4]
     assert all(array.dtype == np.int32 for array in batch)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "lanes"),
+    [([1], 1), ([1, 1, 1], 3), ([5], 0), ([5, 2], 0), ([5, 1, 2, 1, 1], 2), ([1, 5, 1], 1), ([1, 1, 5], 0)],
+)
+def test_lanes_are_the_one_token_sequences_that_nothing_longer_follows(lengths: list[int], lanes: int) -> None:
+    assert lanes_at_the_end(lengths) == lanes
 
 
 @pytest.mark.parametrize(
