@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +25,8 @@ from bench.results import RESULTS, Results, RunLine
 from engine.errors import CANNOT_START, SemiPDError
 
 START_SECONDS = 30.0
+SETTLE_SECONDS = 5.0
+"""Of that after it serves: what a worker prepares when it is left alone, such as the whole device to borrow."""
 ROTATE_SECONDS = 8.0
 AROUND_SECONDS = 5.0
 """What a row takes beside its requests."""
@@ -151,6 +154,7 @@ def measure(stage: Stage, model: Sequence[str], results: Path, vocabulary: int, 
     """Raises `OutOfBudget` before what would take too long, `SemiPDError` where the appliance does not serve."""
     budget.require(START_SECONDS + stage.rows[0].all_seconds, f"{stage.system}: {stage.rows[0].name}")
     with Box((*stage.options, *model)) as box:
+        time.sleep(SETTLE_SECONDS)
         in_force = None
         for row in stage.rows:
             budget.require(row.all_seconds, f"{stage.system}: {row.name}")

@@ -1,8 +1,9 @@
 """`python -m engine.kernels.build MODEL DTYPE`: has every kernel compiled that a worker uses for a model of this shape.
 
 It goes a worker's own way over one layer of random weights, so that what is built is what will be used. FlashInfer's
-modules are compiled side by side before that, which then finds them. The environment says where kernels are kept
-(`engine.kernel_cache`), and must not change between building and serving.
+modules are compiled side by side before that, which then finds them; the GPU finds out meanwhile which algorithms are
+the fastest for decode's matrix products. The environment says where kernels are kept (`engine.kernel_cache`), and must
+not change between building and serving.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -17,9 +19,12 @@ import msgspec
 import torch
 
 from engine.device.open_device import open_device
+from engine.errors import SemiPDError
 from engine.kernel_cache import KernelCache, KernelNeeds, installed_versions
 from engine.kernels.cuda import CudaKernels
 from engine.kernels.modules import compile_together, modules_of, uses_of
+from engine.kernels.product_search import search
+from engine.kernels.products import on_this
 from engine.model.checkpoint import fill_dummy, weights_of
 from engine.model.config import ModelConfig
 from engine.model.decode_runner import decode_runner_for
@@ -76,6 +81,23 @@ def compile_ahead(kernels: CudaKernels, device: torch.device) -> None:
         _say(f"Modules could not all be compiled side by side ({type(error).__name__}: {reason}): the rest one by one.")
 
 
+def choose_products(config: ModelConfig, dtype: str, device: torch.device) -> None:
+    """Keep which algorithms are the fastest on each part of the GPU. Without that, the library chooses."""
+    began, element = time.monotonic(), getattr(torch, dtype)
+    try:
+        found = search(config, element, device)
+    except (SemiPDError, RuntimeError) as error:
+        _say(f"Matrix products stay as the library chooses them. {error}")
+        return
+    found.keep(KernelCache.of(os.environ).root, on_this(element, device))
+    gain = sum(choice.library_microseconds / choice.microseconds for choice in found.choices)
+    _say(
+        f"For {len(found.choices)} matrix products on parts of the GPU there is an algorithm that is faster than the "
+        f"library's choice, on average {gain / max(1, len(found.choices)):.2f} times "
+        f"({time.monotonic() - began:.0f} s)."
+    )
+
+
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
@@ -83,12 +105,15 @@ def _say(sentence: str) -> None:
 def build(model: Path, dtype: str) -> str:
     """Compile, and note in the cache what was compiled; returns a sentence. Raises `CannotStart`."""
     started = time.monotonic()
-    config = layer_of(ModelConfig.load(model))
+    config = ModelConfig.load(model)
     device = open_device("cuda", "0")
     with torch.cuda.stream(torch.cuda.Stream(device.torch_device)):
-        runner = runner_of(config, dtype, device.torch_device)
+        runner = runner_of(layer_of(config), dtype, device.torch_device)
         if isinstance(runner.kernels, CudaKernels):
-            compile_ahead(runner.kernels, device.torch_device)
+            with ThreadPoolExecutor(1) as beside:
+                compiling = beside.submit(compile_ahead, runner.kernels, device.torch_device)
+                choose_products(config, dtype, device.torch_device)
+                compiling.result()
             _say(f"The worker's own way begins after {time.monotonic() - started:.0f} s.")
         use_all(runner)
     device.synchronize()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -51,6 +51,9 @@ class CpuKernels:
         self._page_size = page_size
         self._is_deterministic = is_deterministic
         self._gathered = torch.empty(0)
+
+    def of_part(self, sm_count: int | None) -> Self:
+        return self
 
     def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> CpuPlan:
         first_rows = np.cumsum([0, *lengths[:-1]])
@@ -160,8 +163,10 @@ class CpuKernels:
         gate, up = gate_up.chunk(2, dim=-1)
         return silu(gate) * up
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        return linear(x, weight, bias)
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return linear(x, weight, bias) if out is None else torch.mm(x, weight.t(), out=out)
 
     def gated(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return self.silu_and_mul(linear(x, weight))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from importlib import import_module
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from torch.nn.functional import linear
 
 from engine.errors import CannotStart
 from engine.kernels.decode_attention import DecodeAttention, LanesPlan
+from engine.kernels.product_choices import ProductChoices
+from engine.kernels.products import Products, ProductTools
 from engine.kernels.upload import upload
 from engine.kernels.work_list import PIECE_NUMBERS, WorkList
 from engine.resident.manifest import KVSpec
@@ -60,7 +62,8 @@ class PackedPlan(NamedTuple):
 class CudaKernels:
     """Implements `Kernels`. `rotate_and_attend` and `add_rms_norm` may work in place: use what they return.
 
-    `sm_count`: of the part of the chip they run on, None for all of it. `is_deterministic`: what a sequence gives
+    `sm_count`: of the part of the chip they run on, None for all of it. `choices`: which algorithms are fastest there;
+    without, the library chooses. `is_deterministic`: what a sequence gives
     follows from its own tokens and the number of rows of a step, not from the SMs or from other sequences.
 
     Raises `CannotStart` for what FlashInfer does not compute: other element types than bfloat16 and float16, other head
@@ -74,13 +77,13 @@ class CudaKernels:
         torch_device: torch.device,
         sm_count: int | None = None,
         is_deterministic: bool = False,
+        choices: ProductChoices | None = None,
     ):
         _check(kv)
         self._flashinfer = flashinfer_module()
-        thin = import_module("engine.kernels.thin_linear")  # needs Triton, which a CPU box has not
         self.is_deterministic = is_deterministic
-        has_enough_sms = sm_count is None or sm_count >= thin.LEAST_SMS
-        self._thin = thin if has_enough_sms and not is_deterministic else None
+        self._tools = ProductTools(getattr(torch, kv.dtype), torch_device, choices or ProductChoices())
+        self._products = Products(self._tools, sm_count, is_deterministic)
         self.kv = kv
         self.num_heads = num_heads
         self._device = torch_device
@@ -90,6 +93,12 @@ class CudaKernels:
         self._prefill = self._flashinfer.BatchPrefillWithPagedKVCacheWrapper(
             workspace, "NHD", backend="fa3" if on_hopper else "fa2"
         )
+
+    def of_part(self, sm_count: int | None) -> Self:
+        """The same kernels to run on so many SMs, None for the whole chip. They are not to be used at the same time."""
+        other = copy.copy(self)
+        other._products = Products(self._tools, sm_count, self.is_deterministic)
+        return other
 
     def plan(
         self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]
@@ -205,15 +214,14 @@ class CudaKernels:
     def silu_and_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
         return self._flashinfer.silu_and_mul(gate_up)
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if self._thin and self._thin.fits(x, weight):
-            return self._thin.thin_linear(x, weight, bias)
-        return linear(x, weight, bias)
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self._products.linear(x, weight, bias, out)
 
     def gated(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        if self._thin and self._thin.fits(x, weight):
-            return self._thin.thin_gated(x, weight)
-        return self.silu_and_mul(linear(x, weight))
+        in_one = self._products.gated(x, weight)
+        return self.silu_and_mul(self.linear(x, weight, None)) if in_one is None else in_one
 
 
 def lanes_at_the_end(lengths: Sequence[int]) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
 
+from engine.kernel_cache import KernelCache
 from engine.kernels.cpu import CpuKernels
 from engine.kernels.cuda import CudaKernels
 from engine.kernels.kernels import Kernels
+from engine.kernels.product_choices import ProductChoices
+from engine.kernels.products import on_this
 from engine.resident.manifest import KVSpec
 
 
@@ -26,4 +30,9 @@ def kernels_for(
     """
     if device_kind == "cpu":
         return CpuKernels(kv.page_size, is_deterministic)
-    return CudaKernels(kv, num_heads, torch_device, sm_count, is_deterministic)
+    return CudaKernels(kv, num_heads, torch_device, sm_count, is_deterministic, choices_for(kv.dtype, torch_device))
+
+
+def choices_for(dtype: str, torch_device: torch.device) -> ProductChoices:
+    """What `semi-pd kernels build` has found on such a GPU with this library; none where it has not run."""
+    return ProductChoices.load(KernelCache.of(os.environ).root, on_this(getattr(torch, dtype), torch_device))

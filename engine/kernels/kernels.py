@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 
 
 class Kernels(Protocol):
     """Operations over packed tokens: T tokens of B sequences, one behind the other."""
+
+    def of_part(self, sm_count: int | None) -> Self:
+        """The same for a part of the device with so many SMs, None for all of it. Only one is to be used at a time."""
+        ...
 
     def plan(self, starts: Sequence[int], lengths: Sequence[int], page_tables: Sequence[Sequence[int]]) -> Any:
         """Prepare attention for one step.
@@ -52,8 +56,10 @@ class Kernels(Protocol):
         """silu(gate) · up, where gate_up [T, 2·n] holds gate in its first half."""
         ...
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """x · weightᵀ + bias, for x [T, columns] and weight [n, columns]."""
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """x · weightᵀ + bias, x [T, columns], weight [n, columns]; into `out`, if given, and then without bias."""
         ...
 
     def gated(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -27,9 +27,9 @@ _STEPS_IN_FLIGHT = 2
 def buckets_up_to(lanes: int) -> tuple[int, ...]:
     """Numbers of rows for which there is a graph: `lanes` itself, and smaller ones in steps that waste little.
 
-    Beyond 256, where a step is bound by its attention, multiples of 128.
+    Beyond 256, where each row is computed and not only read for, multiples of 64; from 512 of 128.
     """
-    steps = (*_BUCKETS, *range(384, lanes, 128))
+    steps = (*_BUCKETS, *range(320, min(lanes, 512), 64), *range(512, lanes, 128))
     return (*(bucket for bucket in steps if bucket < lanes), lanes)
 
 

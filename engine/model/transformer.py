@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch.nn.functional import embedding, linear
@@ -44,6 +45,12 @@ class Transformer:
         self.max_positions = max_positions
         self._cos_sin = cos_sin_table(config, max_positions, self._embed.device)
 
+    def of_part(self, sm_count: int | None) -> Self:
+        """The same model to compute on so many SMs, None for the whole device. Only one is to be used at a time."""
+        other = copy.copy(self)
+        other._kernels = self._kernels.of_part(sm_count)
+        return other
+
     def forward(
         self,
         token_ids: torch.Tensor,
@@ -77,7 +84,7 @@ class Transformer:
 
     def write_logits(self, hidden: torch.Tensor, out: torch.Tensor) -> None:
         """The logits of every row of `hidden`, not widened to float32."""
-        torch.mm(hidden, self._lm_head.t(), out=out)
+        self._kernels.linear(hidden, self._lm_head, None, out)
 
     def _attention(self, layer: Layer, x: torch.Tensor, plan: Any, kv: torch.Tensor) -> torch.Tensor:
         heads, kv_heads = self._config.num_heads, self._config.num_kv_heads

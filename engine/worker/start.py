@@ -17,14 +17,16 @@ from engine.device.open_device import open_device
 from engine.fault_point import FaultPoint, reached
 from engine.grammar.grammars import Grammars
 from engine.kernels.build import note_built
+from engine.model.checkpoint import weights_of
+from engine.model.config import ModelConfig
 from engine.model.decode_runner import PartsRunner, decode_runner_for
-from engine.model.runner import ModelRunner
+from engine.model.runner import ModelRunner, build_runner
+from engine.model.transformer import Transformer
 from engine.resident.attachment import Attachment, attach
 from engine.wire.to_scheduler import WorkerReady
 from engine.wire.to_worker import Assignment
 from engine.worker.busy_words import BusyWords
 from engine.worker.decoder import Decoder
-from engine.worker.mapped_model import MappedModel
 from engine.worker.order_socket import OrderSocket
 from engine.worker.other_phase import OtherPhase
 from engine.worker.parts import WHOLE_SHARE, Parts
@@ -60,10 +62,9 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
     device = open_device(memory.manifest.device, settings.gpu, fits_products=not settings.deterministic)
     parts = parts_of(assignment, settings, device)
     with parts.step(parts.in_force):
-        model = MappedModel(memory, device, settings)
-        runner = model.runner(parts.in_force.sm_count)
+        runner = map_model(memory, device, settings, parts.in_force.sm_count)
         warm_up(runner, memory.manifest.kv.page_size, largest_step(assignment, settings))
-        steps, prepare = steps_of(assignment, model, runner, memory.manifest.kv.page_size, settings)
+        steps, prepare = steps_of(assignment, runner, memory.manifest.kv.page_size, settings)
     preparation = Preparation(parts, shares_to_prepare(assignment, settings, parts), prepare)
     preparation.advance_while(lambda: time.monotonic() < began + PREPARE_SECONDS)
     device.synchronize()
@@ -104,7 +105,7 @@ def other_phase_of(assignment: Assignment, settings: ServerArgs, ports: PortArgs
 
 
 def steps_of(
-    assignment: Assignment, model: MappedModel, runner: ModelRunner, page_size: int, settings: ServerArgs
+    assignment: Assignment, runner: ModelRunner, page_size: int, settings: ServerArgs
 ) -> tuple[Steps, Prepare]:
     """The work of the assignment's phases, and what other parts need for it. Graphs are captured here, on the
     partition's stream."""
@@ -116,7 +117,7 @@ def steps_of(
     decoder = Decoder(assignment.epoch, page_size, grammars)
     decode_runner = decode_runner_for(runner, settings.max_running_requests, settings.deterministic)
     warm_up_decode(decode_runner, settings.max_running_requests)
-    prepare = partial(decode_pieces, decode_runner, model)
+    prepare = partial(decode_pieces, decode_runner, runner.model)
     if assignment.phases == (Phase.DECODE,):
         return DecodeSteps(decoder, decode_runner), prepare
     if settings.deterministic:
@@ -130,14 +131,24 @@ def prefill_pieces(runner: ModelRunner, page_size: int, partition: Partition) ->
     yield
 
 
-def decode_pieces(decode_runner: PartsRunner, model: MappedModel, partition: Partition) -> Iterator[None]:
+def decode_pieces(decode_runner: PartsRunner, model: Transformer, partition: Partition) -> Iterator[None]:
     """Graphs keep the part in which they were captured."""
-    yield from decode_runner.captures(model.runner(partition.sm_count).model)
+    yield from decode_runner.captures(model.of_part(partition.sm_count))
 
 
 def map_model(memory: Attachment, device: Device, settings: ServerArgs, sm_count: int | None = None) -> ModelRunner:
     """The model over the resident's own bytes, to run on `sm_count` SMs, None for the whole device."""
-    return MappedModel(memory, device, settings).runner(sm_count)
+    manifest = memory.manifest
+    return build_runner(
+        ModelConfig.load(settings.model_path),
+        weights_of(memory.map_weights(device), manifest.weights, manifest.dtype),
+        memory.map_kv(device),
+        manifest.kv,
+        manifest.device,
+        device.torch_device,
+        sm_count,
+        settings.deterministic,
+    )
 
 
 def ready_message(assignment: Assignment, parts: Parts, used_bytes: int) -> WorkerReady:
