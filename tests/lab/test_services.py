@@ -83,6 +83,19 @@ def test_every_service_runs_as_the_one_user_and_is_watched(installed: Lab) -> No
     assert re.search(r"Status: .Split in force: \d+/\d+", installed.run("systemctl", "status", "semi-pd-controller"))
 
 
+def may_write(lab: Lab, unit: str, path: str) -> bool:
+    """As the unit's own process sees the machine's files."""
+    inside = ("nsenter", "--mount", "--target", str(lab.main_pid(unit)))
+    with lab.start(*inside, "runuser", "-u", "semi-pd", "--", "test", "-w", path) as asked:
+        return asked.wait() == 0
+
+
+def test_a_group_keeps_its_kernels_and_nothing_else_of_the_data(installed: Lab) -> None:
+    places = ("/var/lib/semi-pd/kernels", "/var/cache/semi-pd", "/var/lib/semi-pd", "/etc/semi-pd", "/tmp")
+    allowed = {place: may_write(installed, "semi-pd-group@a.service", place) for place in places}
+    assert [place for place in places if allowed[place]] == ["/var/lib/semi-pd/kernels", "/var/cache/semi-pd", "/tmp"]
+
+
 def test_text_streams_on_while_the_controller_is_restarted(installed: Lab) -> None:
     installed.run("semi-pd", "rotate", "--prefill", "40", "--decode", "60")
     before = status(installed)

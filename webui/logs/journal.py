@@ -14,8 +14,8 @@ from webui.logs.journal_entry import FIELDS, line_of, unit_of
 from webui.logs.line import LogFilter, LogLine
 
 UNITS = (
-    "console", "controller", "escalation", "gateway", "gateway-next", "group@a", "group@b", "mps@a", "mps@b",
-    "resident", "scheduler", "settings",
+    "console", "controller", "escalation", "gateway", "gateway-next", "gpu", "group@a", "group@b", "mps@a",
+    "mps@b", "resident", "scheduler", "settings",
 )  # fmt: skip
 SEARCHED = 100_000
 """How many of the latest entries are looked through for those that are wanted."""
