@@ -11,14 +11,23 @@
 # LAB_HOME: where trees and disks are (/var/tmp/semi-pd-lab). LAB_SHOW: folders of this box that `up` shows read-only
 # in the machine under /mnt, as `folder:name`, separated by spaces. The machine has a network of its own, loopback only.
 # Its cgroups are unified; on a box with cgroups of version 1 memory and CPU limits are accepted and not enforced.
+#
+# On a box with a GPU `up` can take the box's own files, driver and all:
+# LAB_TREE: what lies below the machine's disk instead of that tree; `/` for what this box has, its other file systems
+# read-only. LAB_PACKAGES: a folder of Debian packages, whose files the machine has where the tree has none of the name:
+# systemd, dbus and what they need, say. LAB_DEVICES: device files of this box that it has too, such as `/dev/nvidia*`.
 set -euo pipefail
 
 LAB_HOME=${LAB_HOME:-/var/tmp/semi-pd-lab}
 LAB_SHOW=${LAB_SHOW:-}
+LAB_TREE=${LAB_TREE:-}
+LAB_PACKAGES=${LAB_PACKAGES:-}
+LAB_DEVICES=${LAB_DEVICES:-}
 SELF=$(readlink -f -- "${BASH_SOURCE[0]}")
 SUITE=bookworm
 PACKAGES=systemd,systemd-sysv,dbus,polkitd,libnss-systemd,python3,python3-venv,passwd,mount,iproute2,procps,curl
-TREE=$LAB_HOME/$SUITE
+TREE=${LAB_TREE:-$LAB_HOME/$SUITE}
+UNPACKED=$LAB_HOME/unpacked
 BOOT_SECONDS=60
 
 die() {
@@ -27,9 +36,10 @@ die() {
 }
 
 can() {
-    local tool
+    local tool tools=(unshare nsenter)
     [[ $EUID == 0 ]] || die 'namespaces and mounts need root.'
-    for tool in unshare nsenter mmdebstrap; do
+    [[ -n $LAB_TREE ]] || tools+=(mmdebstrap)
+    for tool in "${tools[@]}"; do
         command -v "$tool" >/dev/null || die "$tool is not installed."
     done
     unshare --mount --pid --cgroup --net --fork true 2>/dev/null || die 'this box does not permit new namespaces.'
@@ -42,13 +52,29 @@ mount_point_of_cgroup2() {
 
 make_tree() {
     can
-    [[ ! -e $TREE/.complete ]] || return 0
+    [[ -z $LAB_TREE && ! -e $TREE/.complete ]] || return 0
     rm -rf --one-file-system "$TREE"
     mkdir -p "$LAB_HOME"
     mmdebstrap --quiet --mode=root --variant=apt --include="$PACKAGES" --aptopt='Acquire::Languages "none"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' "$SUITE" "$TREE" /etc/apt/sources.list.d/debian.sources >&2
     touch "$TREE/.complete"
+}
+
+# What they would do when they are installed, making users, say, is left to the machine's start. A folder that Debian
+# has as a link, /lib, is one here too.
+unpack_packages() {
+    local package folder
+    [[ -n $LAB_PACKAGES && ! -e $UNPACKED/.complete ]] || return 0
+    rm -rf "$UNPACKED"
+    for folder in bin sbin lib lib64; do
+        mkdir -p "$UNPACKED/usr/$folder"
+        ln -s "usr/$folder" "$UNPACKED/$folder"
+    done
+    for package in "$LAB_PACKAGES"/*.deb; do
+        dpkg-deb --fsys-tarfile "$package" | tar --extract --keep-directory-symlink --directory "$UNPACKED"
+    done
+    touch "$UNPACKED/.complete"
 }
 
 # ── outside ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -68,6 +94,7 @@ first_process() {
 up() {
     ! first_process >/dev/null || die "$NAME is up already."
     make_tree
+    unpack_packages
     mkdir -p "$DISK"/{root,upper,work} "$GROUP"
     rm -f "$DISK/pid"
     setsid unshare --mount --uts --ipc --pid --net --fork --kill-child=KILL --propagation private \
@@ -120,10 +147,10 @@ become_first() {
         echo 0 >"$GROUP/cgroup.procs"
         exec unshare --cgroup bash "$SELF" _first "$NAME" in-cgroup
     fi
-    ip link set lo up
     hostname "$NAME"
     mount_disk
     mount_kernel_interfaces
+    show_devices
     show_folders
     mask_units
     own_pid_outside >"$DISK/pid"
@@ -146,7 +173,19 @@ own_pid_outside() {
 mount_disk() {
     mount --make-rprivate /
     rm -rf "$DISK/work" && mkdir "$DISK/work"
-    mount -t overlay -o "lowerdir=$TREE,upperdir=$DISK/upper,workdir=$DISK/work" lab "$DISK/root"
+    mount -t overlay -o "lowerdir=$TREE${LAB_PACKAGES:+:$UNPACKED},upperdir=$DISK/upper,workdir=$DISK/work" lab \
+        "$DISK/root"
+    [[ $TREE != / ]] || show_other_file_systems
+}
+
+# A driver's folder, say; neither the kernel's own nor what the box has in memory.
+show_other_file_systems() {
+    local target
+    while read -r target; do
+        [[ ! $target =~ ^/((proc|sys|dev|run|tmp)(/|$)|$) && $target != "$LAB_HOME"/* ]] || continue
+        mount --bind "$target" "$DISK/root$target"
+        mount -o remount,bind,ro "$DISK/root$target"
+    done < <(findmnt --noheadings --raw --output TARGET)
 }
 
 mount_kernel_interfaces() {
@@ -171,6 +210,11 @@ mount_kernel_interfaces() {
     mount -t tmpfs -o mode=1777,nosuid,nodev tmp "$root/tmp"
     cat /proc/sys/kernel/random/uuid >"$root/run/boot-id" # one of its own, or `journalctl --boot` mixes boots
     mount --bind "$root/run/boot-id" "$root/proc/sys/kernel/random/boot_id"
+}
+
+show_devices() {
+    # shellcheck disable=SC2086 # patterns
+    [[ -z $LAB_DEVICES ]] || cp --archive --parents $LAB_DEVICES "$DISK/root"
 }
 
 show_folders() {
