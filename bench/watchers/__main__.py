@@ -1,8 +1,9 @@
 """`python -m bench.watchers`: do people who watch the console slow a token of this user's running appliance?
 
 The same streams again and again, in turn with nobody watching and with so many browsers. Chromium's pages draw on this
-machine's own processors, as a person's do on the person's; `--bare` takes the console's streams without drawing them,
-which is what a machine notices of browsers that are elsewhere.
+machine's own processors, as a person's do on the person's. What a machine notices of browsers that are elsewhere, two
+options show: with `--spare` the pages are drawn in time that nobody else wants (`SCHED_IDLE`), so that the console
+serves them and their drawing takes no processor from anybody; `--bare` takes its streams without drawing them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ GRACE_SECONDS = 300.0
 def watchers(
     browsers: Annotated[int, Option(min=1, max=40, help="That watch.")] = 20,
     bare: Annotated[bool, Option("--bare", help="Take the streams without drawing them, instead of Chromium.")] = False,
+    spare: Annotated[bool, Option("--spare", help="Watchers compute only while nobody else wants to.")] = False,
     rounds: Annotated[int, Option(min=2, help="With and without, so many each.")] = 8,
     streams: Annotated[int, Option(min=1, help="Answers at once.")] = 4,
     repeats: Annotated[int, Option(min=1, help="Of them, one after the other, in each round.")] = 3,
@@ -56,16 +58,20 @@ def watchers(
     with explained():
         url = running_url(instance)
         session = Session.begin(console_url, name, os.environ.get(PASSWORD_VARIABLE, ""))
-        task = Task(session, browsers, "" if bare else chromium())
+        task = Task(session, browsers, "" if bare else chromium(), spare)
         load = Load(find_endpoint(url, key_for(instance, url)), streams, repeats, tokens, vocabulary)
         done = list(measured(load, task, told_and_telling(instance), rounds))
     if as_json:
         machine = {"name": this_machine().name, "cpus": os.cpu_count()}
-        found = {"browsers": browsers, "bare": bare, "rounds": [one._asdict() for one in done]}
+        found = {"browsers": browsers, "bare": bare, "spare": spare, "rounds": [one._asdict() for one in done]}
         typer.echo(json.dumps({"machine": machine, **found, **compared(done)._asdict()}, indent=2))
     else:
-        Console().print(as_table(done, f"{browsers} {'streams' if bare else 'pages of Chromium'}"))
+        Console().print(as_table(done, named(browsers, bare, spare)))
         typer.echo(compared(done).sentence)
+
+
+def named(browsers: int, bare: bool, spare: bool) -> str:
+    return f"{browsers} {'streams' if bare else 'pages of Chromium'}{', in spare time' if spare else ''}"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ READY when every browser has seen a few looks, and at the end how many looks eac
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,11 +25,15 @@ COUNT_LOOKS = 'window.looks = 0; document.addEventListener("live", () => { windo
 
 
 class Task(msgspec.Struct):
-    """`chromium`: the browser's program; empty for streams that nobody draws."""
+    """`chromium`: the browser's program; empty for streams that nobody draws.
+
+    `in_spare_time`: compute only while nobody else wants to, which is near to being elsewhere.
+    """
 
     session: Session
     browsers: int
     chromium: str = ""
+    in_spare_time: bool = False
 
 
 async def watch(task: Task) -> list[int]:
@@ -98,6 +103,8 @@ async def _until_told() -> None:
 
 def main() -> None:
     task = msgspec.json.decode(sys.stdin.readline(), type=Task)
+    if task.in_spare_time:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # for those it starts, too
     print(msgspec.json.encode(asyncio.run(watch(task))).decode(), flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -96,6 +97,14 @@ def test_streams_that_nobody_draws_see_looks_until_they_leave(console: str) -> N
 def test_pages_of_chromium_see_looks_too(console: str) -> None:
     session = Session.begin(console, OWNER, PASSWORD)
     with Audience(Task(session, 2, shutil.which("chromium") or "")) as audience:
+        looks = audience.leave()
+    assert len(looks) == 2 and min(looks) >= SETTLED_LOOKS
+
+
+def test_in_spare_time_they_watch_all_the_same(console: str) -> None:
+    session = Session.begin(console, OWNER, PASSWORD)
+    with Audience(Task(session, 2, in_spare_time=True)) as audience:
+        assert os.sched_getscheduler(audience.process.pid) == os.SCHED_IDLE
         looks = audience.leave()
     assert len(looks) == 2 and min(looks) >= SETTLED_LOOKS
 
