@@ -17,8 +17,8 @@ from engine.kernels.cublas_lt import WORKSPACE_BYTES, Algorithm, CublasLt, Shape
 from engine.kernels.product_choices import Choice, ProductChoices
 from engine.model.config import ModelConfig
 
-ROWS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
-"""Lanes of a decode step. For fewer, and for numbers between, the choice of the next larger one is taken."""
+ROWS = (8, 16, 32, 48, 64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+"""Of the graphs of decode. For fewer, and for numbers between, the choice of the next larger one is taken."""
 LEAST_SMS = 20
 """On fewer, products fail, and decode is offered no such part."""
 CANDIDATES = 10
@@ -40,16 +40,7 @@ class Part(NamedTuple):
 
 def shapes_of(config: ModelConfig) -> list[tuple[int, int]]:
     """(outputs, columns) of the model's matrices, each once."""
-    attended = config.num_heads * config.head_dim
-    qkv = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
-    found = [
-        (qkv, config.hidden_size),
-        (config.hidden_size, attended),
-        (2 * config.intermediate_size, config.hidden_size),
-        (config.hidden_size, config.intermediate_size),
-        (config.vocab_size, config.hidden_size),
-    ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*config.products, (config.vocab_size, config.hidden_size)]))
 
 
 def decode_parts(device: torch.device) -> Iterator[Part]:

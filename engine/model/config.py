@@ -58,6 +58,17 @@ class ModelConfig(msgspec.Struct, frozen=True):
     torch_dtype: str
     traits: Traits = Traits()
 
+    @property
+    def products(self) -> tuple[tuple[int, int], ...]:
+        """(outputs, columns) of a layer's matrices: q, k and v in one, attention's out, gate and up in one, down."""
+        attended = self.num_heads * self.head_dim
+        return (
+            (attended + 2 * self.num_kv_heads * self.head_dim, self.hidden_size),
+            (self.hidden_size, attended),
+            (2 * self.intermediate_size, self.hidden_size),
+            (self.hidden_size, self.intermediate_size),
+        )
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read `path`/config.json and, where there is one, `path`/generation_config.json.

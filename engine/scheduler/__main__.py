@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.config import PortArgs, ServerArgs
 from engine.fault_point import FaultPoint, reached
+from engine.model.config import ModelConfig
 from engine.process import follow_supervisor, run, set_up_logging
 from engine.resident.attachment import attach
 from engine.resident.manifest import Manifest
@@ -32,6 +33,7 @@ def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
         max_requests_per_key=settings.max_requests_per_key,
         chunk_tokens=settings.chunk_tokens,
         ttft_target_seconds=settings.ttft_target_ms / 1000,
+        products=ModelConfig.load(settings.model_path).products,
     )
 
 

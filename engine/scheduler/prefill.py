@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from engine.request import RequestState
@@ -10,6 +10,7 @@ from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.punctual import Punctual
+from engine.scheduler.step_size import fullest_step
 from engine.scheduler.waiting import WaitingQueue
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_worker import PrefillChunk
@@ -38,10 +39,10 @@ class PrefillQueue:
         chunk unreported by another worker is not continued before it is: chunks are written in order. Where chunks have
         a fixed length, each is a step of its own: what is computed beside it would change its bits.
         """
-        budget = self._limits.chunk_tokens or self._limits.prefill_token_budget
         chunks: list[PrefillChunk] = []
         may_admit = decoding + len(self.running) < self._limits.max_running_requests
         prompts = [*self._under_way(worker), *(self.waiting.in_order() if may_admit else ())]
+        budget = self._limits.chunk_tokens or self._step_tokens(prompts, worker)
         for live in self.punctual.in_turn(prompts, worker.ordered_tokens):
             if live.state is RequestState.WAITING:
                 may_admit = may_admit and (self._is_being_computed(live) or self._admit(live, decoding, worker.epoch))
@@ -51,6 +52,13 @@ class PrefillQueue:
             if not budget:
                 break
         return chunks
+
+    def _step_tokens(self, prompts: Sequence[LiveRequest], worker: Worker) -> int:
+        """Of the next step: where not everything fits into one, so many that the SMs are filled."""
+        most = self._limits.prefill_token_budget
+        if sum(live.length - live.ordered for live in prompts) <= most:
+            return most
+        return fullest_step(most, worker.sm_count, self._limits.products)
 
     def _under_way(self, worker: Worker) -> Iterator[LiveRequest]:
         for live in self.running:
