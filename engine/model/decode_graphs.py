@@ -128,6 +128,8 @@ class GraphDecodeRunner:
         stream = torch.cuda.current_stream(self._device).cuda_stream
         if stream in self._graphs:
             return
+        self._try_out(model, min(self._buckets))  # its kernels are others than those of many rows, and slow to load
+        yield
         captured = {}
         for bucket in sorted(self._buckets, reverse=True):
             captured[bucket] = self._capture(model, bucket)
@@ -143,6 +145,7 @@ class GraphDecodeRunner:
         graph.capture_end()
         return graph
 
+    @torch.inference_mode()
     def _try_out(self, model: Transformer, bucket: int) -> None:
         """Compute once: kernels that were never used cannot be loaded during a capture.
 
