@@ -6,6 +6,7 @@ to its package, in `data/aot`, where it looks before it compiles: install.sh put
     built.json      for what, and by which versions, as `KernelCache` keeps it
     modules/        NAME/NAME.so
     triton/         Triton's folder
+    products.json   which algorithms are the fastest on such a GPU, if that was found out
     SHA256SUMS      of all of these
 """
 
@@ -22,6 +23,7 @@ import msgspec
 
 from engine.errors import CannotStart
 from engine.kernel_cache import Built, KernelCache
+from engine.kernels.product_choices import FILE_NAME as PRODUCTS
 from engine.process import run
 
 RECORD, MODULES, TRITON, SUMS = "built.json", "modules", "triton", "SHA256SUMS"
@@ -45,6 +47,8 @@ def export(cache: KernelCache, capability: str, versions: Mapping[str, str], fol
         (draft / MODULES / module.stem).mkdir(parents=True)
         shutil.copy(module, draft / MODULES / module.stem)
     shutil.copytree(cache.root / TRITON, draft / TRITON, ignore=shutil.ignore_patterns("lock", "tmp.*"))
+    if (cache.root / PRODUCTS).exists():
+        shutil.copy(cache.root / PRODUCTS, draft)
     (draft / RECORD).write_bytes(msgspec.json.encode(msgspec.structs.replace(built, needs=needs)))
     (draft / SUMS).write_text("".join(f"{_sha256(path)}  {path.relative_to(draft)}\n" for path in _files(draft)))
     draft.rename(folder)
@@ -59,6 +63,8 @@ def take(folder: Path, cache: KernelCache) -> None:
         shutil.copyfile(source, target)
         if source.name.startswith("__grp__"):
             _move_group(target)
+    if (folder / PRODUCTS).exists():
+        shutil.copyfile(folder / PRODUCTS, cache.root / PRODUCTS)
     built = msgspec.json.decode((folder / RECORD).read_bytes(), type=Built)
     for needs in built.needs:
         cache.note(needs, built.versions, built.driver)

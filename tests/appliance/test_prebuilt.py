@@ -51,6 +51,17 @@ def problem(folder: Path, *, lock: Path = LOCK, capability: str = "9.0", model: 
     return done.stdout
 
 
+def test_the_algorithms_that_were_found_travel_along(cache: KernelCache, tmp_path: Path) -> None:
+    folder, here = tmp_path / "kernels", KernelCache(tmp_path / "here")
+    write(cache.root / "products.json", "found by measuring")
+    export(cache, "9.0", VERSIONS, folder)
+    assert problem(folder) == ""
+    take(folder, here)
+    assert (here.root / "products.json").read_text() == "found by measuring"
+    (folder / "products.json").write_text("another")
+    assert "is missing or damaged" in problem(folder)
+
+
 def test_only_what_this_gpu_needs_is_exported(cache: KernelCache, tmp_path: Path) -> None:
     folder = tmp_path / "wheels" / "kernels"
     assert export(cache, "9.0", VERSIONS, folder).startswith("1 modules of FlashInfer's for compute capability 9.0")
