@@ -22,8 +22,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import CannotStart
-from engine.kernel_cache import Built, KernelCache
-from engine.kernels.product_choices import FILE_NAME as PRODUCTS
+from engine.kernel_cache import PRODUCTS, Built, KernelCache
 from engine.process import run
 
 RECORD, MODULES, TRITON, SUMS = "built.json", "modules", "triton", "SHA256SUMS"

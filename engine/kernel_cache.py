@@ -28,6 +28,8 @@ TRITON_FOLDER = "TRITON_CACHE_DIR"
 
 _PACKAGES = ("torch", "flashinfer-python", "triton")
 OWN_SOURCE = Path(__file__).with_name("kernels") / "decode_attention.cu"
+PRODUCTS = "products.json"
+"""In the folder: which algorithms are the fastest, as `engine.kernels.product_choices` keeps it."""
 _ANSWER_SECONDS = 30.0
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-FILE_NAME = "products.json"
+from engine.kernel_cache import PRODUCTS
+
 LEAST_ROWS_OF_BUCKET = 0.5
 """An algorithm is taken for fewer rows than it was found for, but not for less than so many times as many."""
 
@@ -73,7 +74,7 @@ class ProductChoices(NamedTuple):
     def load(cls, folder: Path, on: On) -> Self:
         """Those in `folder` that hold on this machine: none where the file is of another, or cannot be read."""
         try:
-            kept = msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=Kept)
+            kept = msgspec.json.decode((folder / PRODUCTS).read_bytes(), type=Kept)
         except (OSError, msgspec.MsgspecError):
             return cls()
         return cls(kept.choices) if kept.on == on else cls()
@@ -83,9 +84,9 @@ class ProductChoices(NamedTuple):
         known = {choice.place: choice for choice in ProductChoices.load(folder, on).choices}
         known |= {choice.place: choice for choice in self.choices}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = folder / f"{FILE_NAME}.{os.getpid()}"
+        draft = folder / f"{PRODUCTS}.{os.getpid()}"
         draft.write_bytes(msgspec.json.encode(Kept(on, tuple(known.values()))))
-        draft.rename(folder / FILE_NAME)
+        draft.rename(folder / PRODUCTS)
 
     def of_part(self, sm_count: int) -> PartChoices:
         """Those found on so many SMs, or on the next number of SMs that was tried."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.kernels.product_choices import FILE_NAME, Choice, On, PartChoices, ProductChoices
+from engine.kernel_cache import PRODUCTS
+from engine.kernels.product_choices import Choice, On, PartChoices, ProductChoices
 
 HERE = On("NVIDIA H200", 130100, "bfloat16")
 
@@ -47,7 +48,7 @@ def test_choices_of_another_machine_are_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", msgspec.json.encode({"on": 1, "choices": []})])
 def test_a_file_that_cannot_be_read_is_as_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / FILE_NAME).write_bytes(content)
+    (tmp_path / PRODUCTS).write_bytes(content)
     assert ProductChoices.load(tmp_path, HERE).choices == ()
     assert ProductChoices.load(tmp_path / "absent", HERE).choices == ()
 
