@@ -93,6 +93,7 @@ class CudaKernels:
         self._prefill = self._flashinfer.BatchPrefillWithPagedKVCacheWrapper(
             workspace, "NHD", backend="fa3" if on_hopper else "fa2"
         )
+        self._planned = torch.cuda.Event()
 
     def of_part(self, sm_count: int | None) -> Self:
         """The same kernels to run on so many SMs, None for the whole chip. They are not to be used at the same time."""
@@ -140,7 +141,9 @@ class CudaKernels:
         )
 
     def _plan_prompts(self, plan: PromptPlan, batch: PagedBatch) -> None:
-        # FlashInfer plans on the host. What it reads there must lie there, or it would wait for the GPU.
+        # FlashInfer plans on the host. What it reads there must lie there, or it would wait for the GPU. It writes its
+        # plan where the last one is copied from: behind a step in flight, that copy may not be over.
+        self._planned.synchronize()
         dtype = getattr(torch, self.kv.dtype)
         plan.wrapper.plan(
             torch.from_numpy(batch.qo_indptr),
@@ -156,6 +159,7 @@ class CudaKernels:
             kv_data_type=dtype,
             disable_split_kv=self.is_deterministic,
         )
+        self._planned.record()
 
     def rotate_and_attend(
         self,

@@ -13,7 +13,7 @@ from engine.kernels.factory import kernels_for
 from engine.kernels.kernels import Kernels
 from engine.kernels.upload import upload
 from engine.model.config import ModelConfig
-from engine.model.logprobs import with_logprobs
+from engine.model.launched_step import Fed, LaunchedStep
 from engine.model.sampler import Sampler
 from engine.model.segment import Drawn, Segment
 from engine.model.transformer import Transformer
@@ -37,43 +37,47 @@ class ModelRunner:
         self.sampler = sampler
         self._torch_device = torch_device
 
-    @torch.inference_mode()
     def step(self, segments: Sequence[Segment]) -> list[Drawn | None]:
         """What was drawn for each segment that has `sampling`, None for the others.
 
         Waits for the device once, at the end: when it returns, K and V of all segments are written.
         """
+        return self.launch(segments).tokens()
+
+    @torch.inference_mode()
+    def launch(self, segments: Sequence[Segment], fed: Fed | None = None) -> LaunchedStep:
+        """The same, on torch's current stream, without waiting; `fed`: tokens that take the place of the segments'."""
         assert segments, "a step needs at least one segment"
         lengths = [len(segment.token_ids) for segment in segments]
         plan = self.kernels.plan(
             [segment.start for segment in segments], lengths, [segment.pages for segment in segments]
         )
-        token_ids, last_rows = self._packed(segments, lengths)
+        token_ids, last_rows = self._packed(segments, lengths, fed)
         logits = self.model.forward(token_ids, plan, self.kv_layers, last_rows)
-        drawn = iter(self._draw(logits, segments))
-        return [next(drawn) if segment.sampling else None for segment in segments]
+        return LaunchedStep([segment.sampling for segment in segments], self._draw(logits, segments), logits)
 
-    def _packed(self, segments: Sequence[Segment], lengths: Sequence[int]) -> Sequence[torch.Tensor]:
+    def _packed(
+        self, segments: Sequence[Segment], lengths: Sequence[int], fed: Fed | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids [T] and the rows to draw from [B], int64, with one copy to the device."""
-        ends = accumulate(lengths)
-        token_ids = np.concatenate([segment.token_ids for segment in segments])
+        ends = list(accumulate(lengths))
         last_rows = [end - 1 for end, segment in zip(ends, segments, strict=True) if segment.sampling]
-        together = np.concatenate([token_ids, last_rows]).astype(np.int64)
-        return upload(together, self._torch_device).split((len(token_ids), len(last_rows)))
+        fed_rows = [ends[segment] - 1 for segment in fed.drawn_by] if fed else []
+        draws = [fed.before.draw_of[segment] for segment in fed.drawn_by.values()] if fed else []
+        parts = [np.concatenate([segment.token_ids for segment in segments]), last_rows, fed_rows, draws]
+        together = upload(np.concatenate(parts).astype(np.int64), self._torch_device)
+        token_ids, on_device, to, source = together.split([len(part) for part in parts])
+        if fed and draws:
+            token_ids[to] = fed.before.token_ids[source]
+        return token_ids, on_device
 
-    def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> list[Drawn]:
-        params = [segment.sampling for segment in segments if segment.sampling]
-        if not params:
-            self._wait()
-            return []
-        output_indices = [segment.output_index for segment in segments if segment.sampling]
-        histories = [segment.history for segment in segments if segment.sampling]
-        token_ids = self.sampler.sample(logits, params, output_indices, histories)
-        return with_logprobs(token_ids, logits, params)
-
-    def _wait(self) -> None:
-        if self._torch_device.type == "cuda":
-            torch.cuda.current_stream(self._torch_device).synchronize()
+    def _draw(self, logits: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
+        drawing = [segment for segment in segments if segment.sampling]
+        if not drawing:
+            return torch.empty(0, dtype=torch.int64, device=self._torch_device)
+        params = [segment.sampling for segment in drawing if segment.sampling]
+        output_indices = [segment.output_index for segment in drawing]
+        return self.sampler.sample(logits, params, output_indices, [segment.history for segment in drawing])
 
 
 def build_runner(

@@ -21,16 +21,24 @@ class Prefiller:
     def __init__(self, grammars: Grammars | None = None) -> None:
         self._grammars = grammars
         self._orders: deque[PrefillOrder] = deque()
+        self._taken_up = 0
 
     @property
     def has_work(self) -> bool:
         return bool(self._orders)
 
+    @property
+    def has_order(self) -> bool:
+        """True if an order is there that was not taken up."""
+        return len(self._orders) > self._taken_up
+
     def apply(self, order: PrefillOrder) -> None:
         self._orders.append(order)
 
     def segments(self) -> list[Segment]:
-        """The next order's chunks."""
+        """The next order's chunks: it is taken up, and will be reported."""
+        order = self._orders[self._taken_up]
+        self._taken_up += 1
         return [
             Segment(
                 chunk.token_ids,
@@ -40,12 +48,13 @@ class Prefiller:
                 chunk.output_index,
                 History.wanted_by(chunk.sampling, chunk.history, chunk.output_index, self._grammars),
             )
-            for chunk in self._orders[0].chunks
+            for chunk in order.chunks
         ]
 
     def report(self, drawn: Sequence[Drawn | None], seconds: float, borrowed_seconds: float = 0.0) -> PrefillReport:
-        """Account for the steps that computed the segments; `drawn` holds a token for each prompt that is complete."""
+        """Account for the steps that computed the oldest order; `drawn`: a token for each prompt that is complete."""
         order = self._orders.popleft()
+        self._taken_up -= 1
         tokens = tuple(
             Token(
                 chunk.request_id,

@@ -19,6 +19,7 @@ from engine.kernels.kernels import Kernels
 from engine.model.checkpoint import fill_dummy, weights_of
 from engine.model.config import ModelConfig
 from engine.model.history import History
+from engine.model.launched_step import Fed
 from engine.model.layout import layout_of, pack
 from engine.model.logprobs import with_logprobs
 from engine.model.rope import cos_sin_table
@@ -363,6 +364,34 @@ def test_a_runner_serves_chunks_and_lanes_alike_on_another_stream(llama: ModelCo
         assert runner.step([lane, Segment(prompt[:20], 0, pages, None, 0)])[1] is None
         assert runner.step([Segment(prompt[20:40], 20, pages, None, 0)]) == [None]
         assert runner.step([Segment(prompt[40:], 40, pages, greedy, 0), lane])[0] == whole
+
+
+def test_steps_launched_ahead_draw_what_they_draw_one_by_one(llama: ModelConfig) -> None:
+    """Chunks of a prompt beside two lanes, the steps one behind the other without a look at what they draw."""
+    on_gpu, _ = both_weights(llama)
+    kv = kv_spec(llama, "bfloat16")
+    region = torch.zeros(kv.nbytes, dtype=torch.uint8, device=CUDA)
+    runner = build_runner(llama, on_gpu, region, kv, "cuda", CUDA)
+    greedy = SamplingParams(max_tokens=9, temperature=0.0)
+    drawing = SamplingParams(max_tokens=9, temperature=0.8, seed=7)
+    prompt = torch.randint(0, llama.vocab_size, (192,), generator=torch.Generator().manual_seed(1)).tolist()
+
+    def segments(step: int, first: int, last_tokens: list[int]) -> list[Segment]:
+        chunk = Segment(prompt[32 * step : 32 * step + 32], 32 * step, [*range(first, first + 12)], None, 0)
+        lanes = zip(last_tokens, ([first + 13], [first + 14]), (greedy, drawing), strict=True)
+        return [chunk, *(Segment([token], step, pages, params, step) for token, pages, params in lanes)]
+
+    with torch.cuda.stream(torch.cuda.Stream()):
+        one_by_one, last_tokens = [], [3, 4]
+        for step in range(6):
+            _, *drawn = runner.step(segments(step, 1, last_tokens))
+            last_tokens = [choice.token_id for choice in drawn if choice]
+            one_by_one.append(last_tokens)
+        steps = [runner.launch(segments(0, 20, [3, 4]))]
+        for step in range(1, 6):
+            steps.append(runner.launch(segments(step, 20, [0, 0]), Fed(steps[-1], {1: 1, 2: 2})))
+        ahead = [[choice.token_id for choice in step.tokens() if choice] for step in steps]
+    assert ahead == one_by_one
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from engine.model.history import History
+from engine.model.launched_step import Fed
 from engine.model.runner import kv_layers_of
 from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
@@ -94,3 +95,22 @@ def test_logprobs_are_reported_where_they_are_asked_for(server: Server) -> None:
 def test_a_step_needs_a_segment(server: Server) -> None:
     with pytest.raises(AssertionError, match="at least one segment"):
         server.runner.step([])
+
+
+def test_a_lane_is_fed_what_the_step_before_draws(server: Server) -> None:
+    """Launched without a look at the first step's tokens: among them those of a prompt that draws nothing."""
+    prompt, other = [1, 2, 3], list(range(10, 22))
+    (first,) = server.runner.step([Segment(prompt, 0, [5, 6], GREEDY, 0)])
+    assert first is not None
+    lane = Segment([first.token_id], 3, [5, 6], GREEDY, 1)
+    chunks = [Segment(other[at : at + 4], at, [7, 8, 9], None, 0) for at in (0, 4, 8)]
+    before = server.runner.launch([chunks[0], lane])
+    later = server.runner.launch([chunks[1], lane._replace(token_ids=[0], start=4)], Fed(before, {1: 1}))
+    last = server.runner.launch([lane._replace(token_ids=[0], start=5), chunks[2]], Fed(later, {0: 1}))
+    assert before.is_over
+    drawn = [before.tokens()[1], later.tokens()[1], last.tokens()[0]]
+    (wanted,) = server.runner.step([Segment(prompt, 0, [15, 16], GREEDY, 0)])
+    for position, choice in enumerate(drawn, 3):
+        assert wanted is not None
+        (wanted,) = server.runner.step([Segment([wanted.token_id], position, [15, 16], GREEDY, position - 2)])
+        assert choice == wanted

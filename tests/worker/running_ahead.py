@@ -7,14 +7,16 @@ from typing import Any, cast
 
 from engine.allocation import Phase
 from engine.model.lane import Lane
+from engine.model.launched_step import Fed
 from engine.model.runner import ModelRunner
 from engine.model.segment import Drawn, Segment
 from engine.wire.codec import Message
 from engine.wire.to_scheduler import Drained, ShareTaken
 from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
+from engine.worker.colocated_steps import ColocatedSteps
 from engine.worker.decoder import Decoder
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import ColocatedSteps, DecodeSteps, PrefillSteps, Steps
+from engine.worker.steps import DecodeSteps, PrefillSteps, Steps
 from tests.scheduler.rehearsal import HashModel, Rehearsal, RehearsedWorker
 
 
@@ -53,6 +55,38 @@ class LateRunner:
         return drawn
 
 
+class LatePackedStep:
+    """A packed step that is computed when it is seen: until then nobody knows what lanes of the next one feed."""
+
+    is_over = True
+
+    def __init__(self, model: HashModel, segments: Sequence[Segment], fed: Fed | None):
+        self._model = model
+        self._segments = list(segments)
+        self._fed = fed
+        self._drawn: list[Drawn | None] = []
+
+    def tokens(self) -> list[Drawn | None]:
+        if self._fed:
+            before = cast(LatePackedStep, self._fed.before)
+            for at, drawn_by in self._fed.drawn_by.items():
+                token = before._drawn[drawn_by]
+                assert token is not None, "a lane is fed what was not drawn"
+                self._segments[at] = self._segments[at]._replace(token_ids=[token.token_id])
+        self._drawn = self._model.step(self._segments)
+        return self._drawn
+
+
+class LatePackedRunner:
+    """A `ModelRunner` for packed steps."""
+
+    def __init__(self, model: HashModel):
+        self._model = model
+
+    def launch(self, segments: Sequence[Segment], fed: Fed | None = None) -> LatePackedStep:
+        return LatePackedStep(self._model, segments, fed)
+
+
 class AheadWorker(RehearsedWorker):
     """The worker's own turns over such a runner."""
 
@@ -77,13 +111,12 @@ class AheadWorker(RehearsedWorker):
 
 
 def steps_of(phases: Sequence[Phase], epoch: int, model: HashModel, page_size: int) -> Steps:
-    runner = cast(ModelRunner, model)
     if tuple(phases) == (Phase.PREFILL,):
-        return PrefillSteps(Prefiller(), runner)
+        return PrefillSteps(Prefiller(), cast(ModelRunner, model))
     decoder = Decoder(epoch, page_size)
     if tuple(phases) == (Phase.DECODE,):
         return DecodeSteps(decoder, LateRunner(model))
-    return ColocatedSteps(Prefiller(), decoder, runner, LateRunner(model))
+    return ColocatedSteps(Prefiller(), decoder, cast(ModelRunner, LatePackedRunner(model)), LateRunner(model))
 
 
 class AheadRehearsal(Rehearsal):
