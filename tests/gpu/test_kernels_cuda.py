@@ -53,8 +53,8 @@ STEPS = {
     "prefill from the start": ([0, 0, 0], [130, 1, 64]),
     "prefill chunks": ([50, 129, 16], [70, 33, 16]),
     "mixed": ([60, 0, 4, 111, 2], [1, 90, 1, 50, 1]),
-    "lanes behind prompts": ([0, 50, 1500, 20, 700, 0, 15, 16], [130, 33, 1, 1, 1, 1, 1, 1]),
-    "one lane behind a prompt": ([3, 1200], [17, 1]),
+    "lanes behind prompts": ([0, 50, 700, 20, 0, 15], [70, 17, 1, 1, 1, 1]),
+    "one lane behind a prompt": ([3, 300], [17, 1]),
 }
 HEADS = {
     "group 1": (4, 4),
