@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.model.decode_runner import DecodeRunner, StepInFlight
 from engine.model.lane import Lane
+from engine.model.launched_step import LaunchedStep
 from engine.model.runner import ModelRunner
 from engine.model.segment import Segment
 from engine.profile.conditions import SPAN_TOKENS, Conditions
@@ -33,20 +34,34 @@ class Load(Protocol):
         ...
 
 
+class _InFlight(deque[StepInFlight | LaunchedStep]):
+    """Steps, the oldest first."""
+
+    def see_all_but(self, count: int) -> bool:
+        """True if there was one to see."""
+        seen = False
+        while len(self) > count:
+            self.popleft().tokens()
+            seen = True
+        return seen
+
+
 class PrefillLoad:
-    """One prompt a step, from its beginning, over and over."""
+    """One prompt a step, from its beginning, over and over; the next is launched before the last is waited for."""
 
     def __init__(self, runner: ModelRunner, conditions: Conditions, page_size: int, vocab_size: int):
         self._runner = runner
         prompt = tokens(conditions.chunk_tokens, vocab_size)
         self._segment = Segment(prompt, 0, conditions.prefill_table(page_size), _GREEDY, 0)
+        self._in_flight = _InFlight()
 
     def turn(self) -> bool:
-        self._runner.step([self._segment])
-        return True
+        step = self._runner.launch([self._segment])
+        self._in_flight.append(step)
+        return self._in_flight.see_all_but(0 if step.is_over else 1)
 
     def finish(self) -> None:
-        """Its steps end before they return."""
+        self._in_flight.see_all_but(0)
 
 
 class DecodeLoad:
@@ -60,20 +75,13 @@ class DecodeLoad:
             Lane(number, token, self._first, 0, table, _GREEDY, None)
             for number, (token, table) in enumerate(zip(tokens(len(tables), vocab_size), tables, strict=True))
         ]
-        self._in_flight: deque[StepInFlight] = deque()
+        self._in_flight = _InFlight()
 
     def turn(self) -> bool:
         self._in_flight.append(self._runner.launch(self._lanes))
         for lane in self._lanes:
             lane.position = self._first + (lane.position + 1 - self._first) % SPAN_TOKENS
-        return self._see_all_but(1 if self._runner.runs_ahead else 0)
+        return self._in_flight.see_all_but(1 if self._runner.runs_ahead else 0)
 
     def finish(self) -> None:
-        self._see_all_but(0)
-
-    def _see_all_but(self, count: int) -> bool:
-        seen = False
-        while len(self._in_flight) > count:
-            self._in_flight.popleft().tokens()
-            seen = True
-        return seen
+        self._in_flight.see_all_but(0)

@@ -14,12 +14,7 @@ from engine.model.runner import ModelRunner
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
 from engine.worker.decoder import Decoder
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import DecodeSteps, Report
-
-ANSWER_SECONDS = 0.003
-"""So soon after a report the scheduler's next order is there; few steps that keep a GPU busy are shorter."""
-LOOK_SECONDS = 0.002
-"""Between two looks whether it is there: only whole milliseconds are waited, and a little of it is over by then."""
+from engine.worker.steps import ANSWER_SECONDS, LOOK_SECONDS, DecodeSteps, Report
 
 
 class _Packed(NamedTuple):

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from engine.fault_point import FaultPoint, reached
 from engine.model.decode_runner import DecodeRunner, StepDone, StepInFlight
 from engine.model.lane import Lane
+from engine.model.launched_step import LaunchedStep
 from engine.model.runner import ModelRunner
 from engine.wire.to_scheduler import DecodeReport, PrefillReport
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
@@ -23,6 +24,10 @@ Report = PrefillReport | DecodeReport
 
 QUIET_SECONDS = 0.25
 """So long after its last report nobody is on the way from prefill to decode any more."""
+ANSWER_SECONDS = 0.003
+"""So soon after a report the scheduler's next order is there; few steps that keep a GPU busy are shorter."""
+LOOK_SECONDS = 0.002
+"""Between two looks whether it is there: only whole milliseconds are waited, and a little of it is over by then."""
 
 
 class Steps(Protocol):
@@ -54,14 +59,20 @@ class Steps(Protocol):
         ...
 
 
+class _Ordered(NamedTuple):
+    """What was left of an order, as one step on the device. `at`: when it was launched."""
+
+    pieces: Pieces
+    step: LaunchedStep
+    at: float
+
+
 class PrefillSteps:
-    """One order a turn; with the whole device, a piece of it, no larger than decode can wait for: all of it, where
-    nobody can come to decode before it is reported.
+    """One order a turn, launched before the last one is seen; with the whole device, a piece of it, no larger than
+    decode can wait for: all of it, where nobody can come to decode before it is reported.
 
     `may_cut` False: an order must be one step, since other shapes would change its bits.
     """
-
-    seconds_to_spare = 0.0
 
     def __init__(
         self,
@@ -78,6 +89,8 @@ class PrefillSteps:
         self._reported_at = -QUIET_SECONDS
         self._size = PieceSize()
         self._begun: Pieces | None = None
+        self._in_flight: deque[_Ordered] = deque()
+        self._seen_at = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -85,13 +98,13 @@ class PrefillSteps:
 
     @property
     def can_borrow(self) -> bool:
+        if not self._can_launch:
+            return False
         return self._may_cut or self._tokens_to_borrow_for(self._pieces) == self._pieces.token_count
 
     @property
-    def _pieces(self) -> Pieces:
-        """Of the order whose turn it is."""
-        self._begun = self._begun or Pieces(self._prefiller.segments())
-        return self._begun
+    def seconds_to_spare(self) -> float:
+        return LOOK_SECONDS if self._waits_for_an_order else 0.0
 
     def apply(self, order: PrefillOrder | DecodeOrder) -> None:
         assert isinstance(order, PrefillOrder), "this worker prefills"
@@ -99,28 +112,74 @@ class PrefillSteps:
         reached(FaultPoint.PREFILL_ORDERED)
 
     def turn(self, borrowed: bool = False) -> list[Report]:
-        pieces = self._pieces
-        tokens = self._tokens_to_borrow_for(pieces) if borrowed else pieces.token_count
-        started = self._clock()
-        drawn = self._runner.step(pieces.take(tokens))
-        seconds = self._clock() - started
-        pieces.computed(drawn, seconds, borrowed)
+        if self._waits_for_an_order:
+            return []
+        if not self._can_launch:
+            return self._see_all_but(0)
         if borrowed:
-            self._size.learn(tokens, seconds)
+            return self._see_all_but(0) + self._piece()
+        self._launch()
+        return self._see_all_but(0 if self._in_flight[-1].step.is_over else 1)
+
+    def finish(self) -> list[Report]:
+        return self._see_all_but(0)
+
+    @property
+    def _can_launch(self) -> bool:
+        return self._begun is not None or self._prefiller.has_order
+
+    @property
+    def _pieces(self) -> Pieces:
+        """Of the order whose turn it is."""
+        self._begun = self._begun or Pieces(self._prefiller.segments())
+        return self._begun
+
+    @property
+    def _waits_for_an_order(self) -> bool:
+        """The device has something to do, and the scheduler may just be answering the last report."""
+        if not self._in_flight or self._can_launch or self._in_flight[-1].step.is_over:
+            return False
+        return self._clock() - self._began(self._in_flight[-1]) < ANSWER_SECONDS
+
+    def _launch(self) -> None:
+        at, pieces, self._begun = self._clock(), self._pieces, None
+        self._in_flight.append(_Ordered(pieces, self._runner.launch(pieces.take(pieces.token_count)), at))
+
+    def _piece(self) -> list[Report]:
+        pieces, started = self._pieces, self._clock()
+        tokens = self._tokens_to_borrow_for(pieces)
+        drawn = self._runner.launch(pieces.take(tokens)).tokens()
+        self._seen_at = self._clock()
+        pieces.computed(drawn, self._seen_at - started, borrowed=True)
+        self._size.learn(tokens, self._seen_at - started)
         if not pieces.is_over:
             return []
         self._begun = None
+        return [self._report(pieces)]
+
+    def _see_all_but(self, count: int) -> list[Report]:
+        reports: list[Report] = []
+        while len(self._in_flight) > count:
+            ordered = self._in_flight.popleft()
+            drawn = ordered.step.tokens()
+            began, self._seen_at = self._began(ordered), self._clock()
+            ordered.pieces.computed(drawn, self._seen_at - began, borrowed=False)
+            reports.append(self._report(ordered.pieces))
+        return reports
+
+    def _began(self, ordered: _Ordered) -> float:
+        """A step begins when the one before it is over."""
+        return max(ordered.at, self._seen_at)
+
+    def _report(self, pieces: Pieces) -> Report:
         self._reported_at = self._clock()
         reached(FaultPoint.PREFILL_WRITTEN)
-        return [self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)]
+        return self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)
 
     def _tokens_to_borrow_for(self, pieces: Pieces) -> int:
         """Of the next step with the whole device, which is only asked for while decode is idle."""
         is_quiet = self._clock() - self._reported_at >= QUIET_SECONDS
         return pieces.token_count if is_quiet else self._size.of(pieces.token_count)
-
-    def finish(self) -> list[Report]:
-        return []
 
 
 class _Launched(NamedTuple):

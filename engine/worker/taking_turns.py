@@ -28,4 +28,4 @@ class TakingTurns:
         return [report for steps in (self._prefill, self._decode) if steps.has_work for report in steps.turn()]
 
     def finish(self) -> list[Report]:
-        return self._decode.finish()
+        return self._prefill.finish() + self._decode.finish()

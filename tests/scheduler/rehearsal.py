@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import msgspec
 
@@ -125,7 +126,7 @@ class Rehearsal:
         self.page_size = page_size
         self.ledger = Ledger.create(bytearray(Ledger.bytes_for(pages + 1)), pages + 1)
         self.allocator = PageAllocator(self.ledger, page_size, prefix_caching=prefix_caching)
-        bounds = {
+        bounds: dict[str, Any] = {
             "max_model_len": pages * page_size,
             "max_running_requests": 8,
             "max_queued_requests": 100,

@@ -58,9 +58,8 @@ class LateRunner:
 class LatePackedStep:
     """A packed step that is computed when it is seen: until then nobody knows what lanes of the next one feed."""
 
-    is_over = True
-
-    def __init__(self, model: HashModel, segments: Sequence[Segment], fed: Fed | None):
+    def __init__(self, model: HashModel, segments: Sequence[Segment], fed: Fed | None, is_over: bool):
+        self.is_over = is_over
         self._model = model
         self._segments = list(segments)
         self._fed = fed
@@ -80,11 +79,23 @@ class LatePackedStep:
 class LatePackedRunner:
     """A `ModelRunner` for packed steps."""
 
-    def __init__(self, model: HashModel):
+    def __init__(self, model: HashModel, is_over: bool = True):
         self._model = model
+        self._is_over = is_over
 
     def launch(self, segments: Sequence[Segment], fed: Fed | None = None) -> LatePackedStep:
-        return LatePackedStep(self._model, segments, fed)
+        return LatePackedStep(self._model, segments, fed, self._is_over)
+
+
+class Ticking:
+    """A clock on which nobody waits long: each look is a tenth of a second after the last."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += 0.1
+        return self._now
 
 
 class AheadWorker(RehearsedWorker):
@@ -112,7 +123,7 @@ class AheadWorker(RehearsedWorker):
 
 def steps_of(phases: Sequence[Phase], epoch: int, model: HashModel, page_size: int) -> Steps:
     if tuple(phases) == (Phase.PREFILL,):
-        return PrefillSteps(Prefiller(), cast(ModelRunner, model))
+        return PrefillSteps(Prefiller(), cast(ModelRunner, LatePackedRunner(model, is_over=False)), clock=Ticking())
     decoder = Decoder(epoch, page_size)
     if tuple(phases) == (Phase.DECODE,):
         return DecodeSteps(decoder, LateRunner(model))

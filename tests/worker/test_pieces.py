@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from engine.wire.to_worker import PrefillChunk, PrefillOrder
 from engine.worker.piece_size import BORROW_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PieceSize
 from engine.worker.pieces import Pieces, cut
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import QUIET_SECONDS, PrefillSteps
+from engine.worker.steps import ANSWER_SECONDS, QUIET_SECONDS, PrefillSteps
 
 ONCE = SamplingParams(max_tokens=1, temperature=0.0)
 
@@ -74,15 +74,27 @@ def test_the_size_follows_the_speed_of_full_pieces() -> None:
     assert size.tokens == LEAST_TOKENS
 
 
+class Launched(NamedTuple):
+    """`is_over` False: as a GPU has it, until it is waited for."""
+
+    drawn: list[Drawn | None]
+    is_over: bool
+
+    def tokens(self) -> list[Drawn | None]:
+        return self.drawn
+
+
 class Counter:
     """A model that draws how many tokens it was given, and keeps what it was given."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs_ahead: bool = False) -> None:
         self.steps: list[list[int]] = []
+        self._runs_ahead = runs_ahead
 
-    def step(self, segments: list[Segment]) -> list[Drawn | None]:
+    def launch(self, segments: list[Segment]) -> Launched:
         self.steps.append([len(each.token_ids) for each in segments])
-        return [Drawn(each.start + len(each.token_ids)) if each.sampling else None for each in segments]
+        drawn = [Drawn(each.start + len(each.token_ids)) if each.sampling else None for each in segments]
+        return Launched(drawn, is_over=not self._runs_ahead)
 
 
 class Time:
@@ -151,3 +163,46 @@ def test_without_borrowing_it_takes_one() -> None:
 def test_what_must_not_be_cut_borrows_only_if_it_is_short(tokens: int, can_borrow: bool) -> None:
     assert steps_over(Counter(), tokens, may_cut=False).can_borrow is can_borrow
     assert steps_over(Counter(), tokens).can_borrow
+
+
+def test_the_next_order_is_launched_before_the_last_is_seen() -> None:
+    model, time = Counter(runs_ahead=True), Time()
+    steps = PrefillSteps(Prefiller(), cast(ModelRunner, model), clock=time)
+    steps.apply(an_order(100))
+    assert steps.turn() == []
+    assert model.steps == [[100]] and steps.has_work
+    steps.apply(an_order(200))
+    (report,) = steps.turn()
+    assert isinstance(report, PrefillReport) and report.token_count == 100
+    assert model.steps == [[100], [200]]
+    assert steps.seconds_to_spare > 0, "the scheduler may just be answering"
+    assert steps.turn() == [] and steps.has_work and not steps.can_borrow
+    time.now += ANSWER_SECONDS
+    assert steps.seconds_to_spare == 0
+    (report,) = steps.turn()
+    assert isinstance(report, PrefillReport) and report.token_count == 200
+    assert not steps.has_work
+
+
+def test_what_borrows_begins_when_nothing_else_is_in_flight() -> None:
+    model = Counter(runs_ahead=True)
+    steps = steps_in_flight(model, 100)
+    steps.apply(an_order(30))
+    before, borrowed = steps.turn(borrowed=True)
+    assert isinstance(before, PrefillReport) and isinstance(borrowed, PrefillReport)
+    assert (before.token_count, before.borrowed_seconds) == (100, 0.0)
+    assert borrowed.token_count == 30 and borrowed.borrowed_seconds > 0
+
+
+def test_nothing_is_in_flight_when_it_has_finished() -> None:
+    steps = steps_in_flight(Counter(runs_ahead=True), 100)
+    (report,) = steps.finish()
+    assert isinstance(report, PrefillReport) and report.token_count == 100
+    assert not steps.has_work and steps.finish() == []
+
+
+def steps_in_flight(model: Counter, *lengths: int) -> PrefillSteps:
+    steps = PrefillSteps(Prefiller(), cast(ModelRunner, model), clock=Time())
+    steps.apply(an_order(*lengths))
+    assert steps.turn() == []
+    return steps
