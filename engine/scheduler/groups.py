@@ -51,6 +51,10 @@ class Worker:
         return self.ready.phases[0]
 
     @property
+    def is_colocated(self) -> bool:
+        return len(self.ready.phases) > 1
+
+    @property
     def ordered_tokens(self) -> int:
         """Of prompts, ordered and not reported."""
         return sum(len(chunk.token_ids) for order in self.in_flight.values() for chunk in order.chunks)

@@ -42,7 +42,7 @@ class PrefillQueue:
         chunks: list[PrefillChunk] = []
         may_admit = decoding + len(self.running) < self._limits.max_running_requests
         prompts = [*self._under_way(worker), *(self.waiting.in_order() if may_admit else ())]
-        budget = self._limits.chunk_tokens or self._step_tokens(prompts, worker)
+        budget = self._limits.chunk_tokens or self._step_tokens(prompts, worker, decoding)
         for live in self.punctual.in_turn(prompts, worker.ordered_tokens):
             if live.state is RequestState.WAITING:
                 may_admit = may_admit and (self._is_being_computed(live) or self._admit(live, decoding, worker.epoch))
@@ -53,12 +53,14 @@ class PrefillQueue:
                 break
         return chunks
 
-    def _step_tokens(self, prompts: Sequence[LiveRequest], worker: Worker) -> int:
-        """Of the next step: where not everything fits into one, so many that the SMs are filled."""
-        most = self._limits.prefill_token_budget
+    def _step_tokens(self, prompts: Sequence[LiveRequest], worker: Worker, decoding: int) -> int:
+        """Of the next step: where not everything fits into one, so many that the SMs are filled, with the lanes that a
+        colocated worker packs behind them."""
+        lanes = decoding if worker.is_colocated else 0
+        most = max(1, self._limits.prefill_token_budget - lanes)
         if sum(live.length - live.ordered for live in prompts) <= most:
             return most
-        return fullest_step(most, worker.sm_count, self._limits.products)
+        return max(1, fullest_step(self._limits.prefill_token_budget, worker.sm_count, self._limits.products) - lanes)
 
     def _under_way(self, worker: Worker) -> Iterator[LiveRequest]:
         for live in self.running:
