@@ -14,8 +14,9 @@
 #
 # On a box with a GPU `up` can take the box's own files, driver and all:
 # LAB_TREE: what lies below the machine's disk instead of that tree; `/` for what this box has, its other file systems
-# read-only. LAB_PACKAGES: a folder of Debian packages, whose files the machine has where the tree has none of the name:
-# systemd, dbus and what they need, say. LAB_DEVICES: device files of this box that it has too, such as `/dev/nvidia*`.
+# read-only, and then LAB_HOME must be on another one, in /dev/shm, say. LAB_PACKAGES: a folder of Debian packages, whose
+# files the machine has where the tree has none of the name: systemd, dbus and what they need, say. LAB_DEVICES: device
+# files of this box that it has too, such as `/dev/nvidia*`.
 set -euo pipefail
 
 LAB_HOME=${LAB_HOME:-/var/tmp/semi-pd-lab}
@@ -96,6 +97,8 @@ up() {
     make_tree
     unpack_packages
     mkdir -p "$DISK"/{root,upper,work} "$GROUP"
+    [[ $TREE != / || $(stat --format %d "$DISK") != $(stat --format %d /) ]] ||
+        die "a machine over / cannot have its disk in /: set LAB_HOME to a folder on another file system."
     rm -f "$DISK/pid"
     setsid unshare --mount --uts --ipc --pid --net --fork --kill-child=KILL --propagation private \
         bash "$SELF" _first "$NAME" </dev/null >"$DISK/console.log" 2>&1 &
