@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from random import Random
+from statistics import NormalDist
 from typing import NamedTuple
 
 FIXED_PREFIX = "fixed:"
+NORMAL = NormalDist()
 
 
 class Lognormal(NamedTuple):
@@ -27,7 +29,20 @@ class Lognormal(NamedTuple):
     maximum: int
 
     def draw(self, random: Random) -> int:
-        drawn = random.lognormvariate(math.log(self.mean) - self.sigma**2 / 2, self.sigma)
+        return self._within(random.lognormvariate(self._location, self.sigma))
+
+    def draw_evenly(self, count: int, random: Random) -> list[int]:
+        """So many, in random order: one from each of `count` equally likely ranges."""
+        parts = [(number + random.random()) / count for number in range(count)]
+        random.shuffle(parts)
+        return [self._within(math.exp(self._location + self.sigma * NORMAL.inv_cdf(part))) for part in parts]
+
+    @property
+    def _location(self) -> float:
+        """The mean of the logarithm."""
+        return math.log(self.mean) - self.sigma**2 / 2
+
+    def _within(self, drawn: float) -> int:
         return min(max(round(drawn), self.minimum), self.maximum)
 
     def scaled(self, factor: float) -> Lognormal:
@@ -119,6 +134,24 @@ def draw(mix: Mix, rate: float, seconds: float, seed: int) -> list[Arrival]:
     for at_seconds in takewhile(lambda at: at < seconds, poisson_times(rate, times)):
         part = mix.lengths_at(at_seconds, seconds)
         arrivals.append(Arrival(at_seconds, part.input.draw(lengths), part.output.draw(lengths)))
+    return arrivals
+
+
+def draw_evenly(mix: Mix, rate: float, seconds: float, seed: int) -> list[Arrival]:
+    """As many requests as come in `seconds` on average, at random moments, with lengths spread as the mix has them.
+
+    Half a minute of `draw` easily has a tenth more tokens than the mix stands for, or less, since long prompts are rare:
+    near what a box can do, such chance decides. Here it decides only what comes when.
+    """
+    times, lengths = Random(f"{seed}/times"), Random(f"{seed}/lengths")
+    whole = len(mix.parts)
+    arrivals: list[Arrival] = []
+    for number, part in enumerate(mix.parts):
+        begin, end = seconds * number / whole, seconds * (number + 1) / whole
+        count = round(rate * end) - round(rate * begin)
+        moments = sorted(times.uniform(begin, end) for _ in range(count))
+        drawn = (part.input.draw_evenly(count, lengths), part.output.draw_evenly(count, lengths))
+        arrivals += map(Arrival, moments, *drawn)
     return arrivals
 
 

@@ -45,6 +45,9 @@ Seed = Annotated[int, Option(help="Of times and lengths. Prompts are fresh each 
 Scale = Annotated[float, Option(min=0.001, help="Factor for all lengths of the mix, for small models.")]
 Vocabulary = Annotated[int, Option(min=1, help="Prompts are made of token ids below this.")]
 TokenIds = Annotated[bool, Option("--token-ids", help="Have the ids sent, to count tokens event by event.")]
+Even = Annotated[
+    bool, Option("--even/--as-it-falls", help="Number and lengths of requests as the mix has them, not as chance does.")
+]
 Clients = Annotated[int, Option(min=1, max=64, help="Client processes.")]
 TTFT = Annotated[float | None, Option("--ttft-ms", min=0.0, help="Target for the first token.")]
 TPOT = Annotated[float | None, Option("--tpot-ms", min=0.0, help="Target for the time per token after it.")]
@@ -71,6 +74,7 @@ def rate(
     scale: Scale = 1.0,
     vocabulary: Vocabulary = 8192,
     token_ids: TokenIds = False,
+    even: Even = True,
     clients: Clients = 1,
     ttft_ms: TTFT = None,
     tpot_ms: TPOT = None,
@@ -90,6 +94,7 @@ def rate(
             scale=scale,
             vocabulary=vocabulary,
             token_ids=token_ids,
+            even=even,
             targets=Targets(ttft_ms, tpot_ms, gap_ms),
         )
         with measuring(url, api_key, model, ca_file, clients, grace_seconds, results, budget_minutes, resume) as bench:
@@ -117,6 +122,7 @@ def search(
     scale: Scale = 1.0,
     vocabulary: Vocabulary = 8192,
     token_ids: TokenIds = False,
+    even: Even = True,
     clients: Clients = 1,
     ttft_ms: TTFT = None,
     tpot_ms: TPOT = None,
@@ -141,6 +147,7 @@ def search(
             scale=scale,
             vocabulary=vocabulary,
             token_ids=token_ids,
+            even=even,
             targets=targets,
         )
         with measuring(url, api_key, model, ca_file, clients, grace_seconds, results, budget_minutes, resume) as bench:

@@ -39,7 +39,7 @@ class Configuration(msgspec.Struct, frozen=True, omit_defaults=True):
     """What sets one run apart from another: equal configurations need not be measured twice.
 
     `rate` None: as the trace says, or, with `streams`, in rounds. `goal`: the run is part of a search and ends early
-    where it cannot reach that attainment.
+    where it cannot reach that attainment. `even`: what comes is spread as the mix has it (`draw_evenly`).
     """
 
     system: str
@@ -56,6 +56,7 @@ class Configuration(msgspec.Struct, frozen=True, omit_defaults=True):
     targets: Targets = Targets()
     goal: float | None = None
     token_ids: bool = False
+    even: bool = False
 
 
 class RunLine(msgspec.Struct, frozen=True, tag="run"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from appliance.workload import Arrival, draw, draw_together, mix_named, read_trace
+from appliance.workload import Arrival, draw, draw_evenly, draw_together, mix_named, read_trace
 from bench.budget import Budget
 from bench.client import Planned, run_rounds
 from bench.client_processes import Share, run_shares
@@ -37,7 +37,8 @@ def arrivals_of(configuration: Configuration) -> list[Arrival]:
     assert configuration.rate is not None
     mix = mix_named(configuration.mix).scaled(configuration.scale)
     whole = configuration.warmup_seconds + configuration.seconds
-    return draw(mix, configuration.rate, whole, configuration.seed)
+    drawn = draw_evenly if configuration.even else draw
+    return drawn(mix, configuration.rate, whole, configuration.seed)
 
 
 def trace_seconds(file: Path, warmup_seconds: float) -> float:

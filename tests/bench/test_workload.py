@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from appliance.workload import MIXES, Arrival, draw, draw_together, mix_named, read_trace
+from appliance.workload import MIXES, Arrival, draw, draw_evenly, draw_together, mix_named, read_trace
 
 MANY_SECONDS = 4000.0
 
@@ -91,3 +91,34 @@ def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, line: str) -> None:
 
     with pytest.raises(ValueError, match="Line 2"):
         read_trace(path)
+
+
+@pytest.mark.parametrize("name", MIXES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_half_a_minute_drawn_evenly_is_what_an_hour_is(name: str, seed: int) -> None:
+    mix = MIXES[name]
+    hour, half_minute = draw(mix, 10.0, 3600.0, seed=7), draw_evenly(mix, 10.0, 30.0, seed)
+    assert len(half_minute) == 300
+    for number in (1, 2):
+        assert mean(each[number] for each in half_minute) == pytest.approx(
+            mean(each[number] for each in hour), rel=0.04
+        )
+
+
+def test_what_is_drawn_evenly_comes_at_random_moments_in_random_order() -> None:
+    one, other = (draw_evenly(MIXES["azure-conv"], 10.0, 100.0, seed) for seed in (1, 2))
+    assert one == draw_evenly(MIXES["azure-conv"], 10.0, 100.0, seed=1)
+    assert [each.input_tokens for each in one] != [each.input_tokens for each in other]
+    gaps = [later.at_seconds - sooner.at_seconds for sooner, later in pairwise(one)]
+    assert min(gaps) >= 0 and one[-1].at_seconds < 100.0
+    assert stdev(gaps) == pytest.approx(0.1, rel=0.1)
+    lengths = [each.input_tokens for each in one]
+    rising = sum(later > sooner for sooner, later in pairwise(lengths))
+    assert 0.45 < rising / len(lengths) < 0.55
+
+
+def test_each_part_of_a_mix_is_even_in_its_own_time() -> None:
+    arrivals = draw_evenly(MIXES["shift"], 4.5, 60.0, seed=1)
+    first = [each for each in arrivals if each.at_seconds < 30.0]
+    assert (len(first), len(arrivals)) == (135, 270)
+    assert mean(each.output_tokens for each in first) < 40 < mean(each.output_tokens for each in arrivals[135:])
