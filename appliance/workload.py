@@ -140,8 +140,8 @@ def draw(mix: Mix, rate: float, seconds: float, seed: int) -> list[Arrival]:
 def draw_evenly(mix: Mix, rate: float, seconds: float, seed: int) -> list[Arrival]:
     """As many requests as come in `seconds` on average, at random moments, with lengths spread as the mix has them.
 
-    Half a minute of `draw` easily has a tenth more tokens than the mix stands for, or less, since long prompts are rare:
-    near what a box can do, such chance decides. Here it decides only what comes when.
+    Half a minute of `draw` easily has a tenth more tokens than the mix stands for, or fewer: long prompts are rare, and
+    near what a box can do such chance decides. Here it decides only what comes when.
     """
     times, lengths = Random(f"{seed}/times"), Random(f"{seed}/lengths")
     whole = len(mix.parts)

@@ -60,7 +60,9 @@ before it connects; that of streams when all of a round have connected. TPOT is 
 has failed. The longest gap is that between two events; an event counts as one arrival however many tokens it carries,
 and tokens without visible text may arrive silently unless `--token-ids` asks for their ids, which are then counted and
 must agree with the usage. The *tail* TPOT of streams is the time between two tokens while all streams of a round
-decode. Requests of the warm-up are sent and not measured. A run in which the client itself was late by more than
+decode. Work that is called *even* has as many requests, and of such lengths, as the mix has on average, at random
+moments; other work is as chance has it, which in half a minute is up to a tenth more tokens, or fewer. Requests of the
+warm-up are sent and not measured. A run in which the client itself was late by more than
 {LAG_LIMIT_MS:g} ms, in sending or in its event loop, at the 99th percentile, does not count and is not shown.
 Percentiles are {POINTS}.
 """

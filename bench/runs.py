@@ -132,7 +132,9 @@ def title(configuration: Configuration) -> str:
     """What a run is, in a few words."""
     if configuration.streams:
         return f"{configuration.mix} in {configuration.streams} streams"
-    return configuration.mix if configuration.rate is None else f"{configuration.mix} at {configuration.rate:g} req/s"
+    if configuration.rate is None:
+        return configuration.mix
+    return f"{configuration.mix} at {configuration.rate:g} req/s" + (", even" if configuration.even else "")
 
 
 def _records(together: list[Planned]) -> list[Record]:

@@ -1,9 +1,11 @@
 """`python -m bench.watchers`: do people who watch the console slow a token of this user's running appliance?
 
 The same streams again and again, in turn with nobody watching and with so many browsers. Chromium's pages draw on this
-machine's own processors, as a person's do on the person's. What a machine notices of browsers that are elsewhere, two
-options show: with `--spare` the pages are drawn in time that nobody else wants (`SCHED_IDLE`), so that the console
-serves them and their drawing takes no processor from anybody; `--bare` takes its streams without drawing them.
+machine's own processors, as a person's do on the person's. What a machine notices of browsers that are elsewhere, three
+options show. With `--spare` the pages are drawn in time that nobody else wants (`SCHED_IDLE`), though tokens share caches
+and memory with them. With `--instead-of URL` the browsers are there in every round, in turn before another appliance's
+console and before this one: their drawing is in both, and what is left is the watching. `--bare` takes the console's
+streams without drawing them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Annotated
 
 import psutil
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 from typer import Option
 
@@ -44,6 +47,7 @@ def watchers(
     browsers: Annotated[int, Option(min=1, max=40, help="That watch.")] = 20,
     bare: Annotated[bool, Option("--bare", help="Take the streams without drawing them, instead of Chromium.")] = False,
     spare: Annotated[bool, Option("--spare", help="Watchers compute only while nobody else wants to.")] = False,
+    instead_of: Annotated[str, Option(help="Another appliance's console, watched in the rounds without.")] = "",
     rounds: Annotated[int, Option(min=2, help="With and without, so many each.")] = 8,
     streams: Annotated[int, Option(min=1, help="Answers at once.")] = 4,
     repeats: Annotated[int, Option(min=1, help="Of them, one after the other, in each round.")] = 3,
@@ -57,16 +61,19 @@ def watchers(
     instance = Instance.of_user()
     with explained():
         url = running_url(instance)
-        session = Session.begin(console_url, name, os.environ.get(PASSWORD_VARIABLE, ""))
-        task = Task(session, browsers, "" if bare else chromium(), spare)
+        program, password = "" if bare else chromium(), os.environ.get(PASSWORD_VARIABLE, "")
+        task = Task(Session.begin(console_url, name, password), browsers, program, spare)
+        other = replace(task, session=Session.begin(instead_of, name, password)) if instead_of else None
         load = Load(find_endpoint(url, key_for(instance, url)), streams, repeats, tokens, vocabulary)
-        done = list(measured(load, task, told_and_telling(instance), rounds))
+        done = list(measured(load, task, other, told_and_telling(instance), rounds))
     if as_json:
         machine = {"name": this_machine().name, "cpus": os.cpu_count()}
-        found = {"browsers": browsers, "bare": bare, "spare": spare, "rounds": [one._asdict() for one in done]}
+        asked = {"browsers": browsers, "bare": bare, "spare": spare, "instead_of_another": bool(instead_of)}
+        found = {**asked, "rounds": [one._asdict() for one in done]}
         typer.echo(json.dumps({"machine": machine, **found, **compared(done)._asdict()}, indent=2))
     else:
-        Console().print(as_table(done, named(browsers, bare, spare)))
+        watched = named(browsers, bare, spare)
+        Console().print(as_table(done, f"{watched}, before another console" if instead_of else "nobody", watched))
         typer.echo(compared(done).sentence)
 
 
@@ -95,30 +102,31 @@ class Load:
         return Planned(Record(*arrival), request)
 
 
-def measured(load: Load, task: Task, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
-    """Without and with watchers, after one round that does not count.
+def measured(load: Load, task: Task, other: Task | None, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
+    """Without watchers, or with them before the `other` console, and with them, after one round that does not count.
 
     Each pair is the other way round than the last, so that what follows upon a round falls on both kinds.
     """
     load.run()
     for number in range(rounds):
         for is_watched in (False, True) if number % 2 == 0 else (True, False):
-            yield one_round(load, task, console, is_watched)
+            yield one_round(load, task, other, console, is_watched)
 
 
-def one_round(load: Load, task: Task, console: list[psutil.Process], is_watched: bool) -> Round:
-    """Watchers come in any case, and leave before the load where it is not to be watched.
+def one_round(load: Load, task: Task, other: Task | None, console: list[psutil.Process], is_watched: bool) -> Round:
+    """Watchers come in any case, and leave before the load where it is not to be watched, or stay before the `other`.
 
     For their coming costs the machine something too, and so does its rest while they come.
     """
-    with Audience(task) as audience:
-        looks = 0 if is_watched else sum(audience.leave())
+    stay = is_watched or other is not None
+    with Audience(task if is_watched or other is None else other) as audience:
+        looks = 0 if stay else sum(audience.leave())
         began, console_before, watchers_before = time.monotonic(), cpu_seconds(console), audience.cpu_seconds()
         tpots, longest_gap = figures(load.run())
         seconds = time.monotonic() - began
         console_cpu = (cpu_seconds(console) - console_before) / seconds
         watchers_cpu = (audience.cpu_seconds() - watchers_before) / seconds
-        looks = sum(audience.leave()) if is_watched else looks
+        looks = sum(audience.leave()) if stay else looks
     return Round(is_watched, tpots, longest_gap, console_cpu, watchers_cpu, looks)
 
 
