@@ -1,8 +1,9 @@
-"""The simulator beside real runs: for each rate that was measured on the H200, the same requests over the box of its
-measures (`bench/measured_box.py`).
+"""The simulator beside real runs: for each rate that was measured, the same requests over a box. The H200's is made of
+its measures (`bench/measured_box.py`), any other is a file (`bench/slo_step_times.py` writes one).
 
     python -m bench.slo_measured
     python -m bench.slo_measured --as-profiled      # the profile's speeds as they are
+    python -m bench.slo_measured --results RUNS.jsonl --box BOX.json
 
 A prediction is to be within 10 points of the attainment and within 25 % of each p95.
 """
@@ -18,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from appliance.simulator.box import Box
 from appliance.simulator.journal import Journey
 from appliance.simulator.result import attainment, latencies
 from appliance.simulator.simulation import Simulation
@@ -66,16 +68,25 @@ class Compared(NamedTuple):
         return abs(self.points) <= POINTS and max(abs(self.ttft_part), abs(self.tpot_part)) <= PART
 
 
-def compared(run: RunLine, under_load: Speeds) -> Compared:
+def compared(run: RunLine, box: Box) -> Compared:
     """The same mix, rate and seed, from an idle box; requests of the warm-up are not counted."""
     asked = run.configuration
-    ttft_ms, tpot_ms = asked.targets.ttft_ms, asked.targets.tpot_ms
-    assert ttft_ms is not None and tpot_ms is not None
-    box = as_it_was(run.origin.at, replace(measured_box(under_load), ttft_target_ms=ttft_ms))
     simulation = Simulation(box, arrivals_of(asked), split_of(asked.split))
     simulation.run()
     counted = [j for j in simulation.journal.journeys.values() if j.arrived_at >= asked.warmup_seconds]
-    return Compared(run, measured(run), simulated(counted, SLOTarget(ttft_ms, tpot_ms)))
+    return Compared(run, measured(run), simulated(counted, target_of(run)))
+
+
+def box_of(run: RunLine, box: Box) -> Box:
+    """As it was when an H200 was measured, or as it is on a CPU: it prefills for the run's target."""
+    aimed = replace(box, ttft_target_ms=target_of(run).ttft_target_ms)
+    return as_it_was(run.origin.at, aimed) if run.origin.machine.gpus else aimed
+
+
+def target_of(run: RunLine) -> SLOTarget:
+    ttft_ms, tpot_ms = run.configuration.targets.ttft_ms, run.configuration.targets.tpot_ms
+    assert ttft_ms is not None and tpot_ms is not None, "a run with an attainment has targets"
+    return SLOTarget(ttft_ms, tpot_ms)
 
 
 def simulated(journeys: list[Journey], target: SLOTarget) -> Seen:
@@ -96,10 +107,10 @@ def split_of(words: str) -> SMAllocation:
     return SMAllocation(int(prefill), int(decode))
 
 
-def measured_runs(path: Path) -> Iterator[RunLine]:
-    """Those of one rate on the machine of the box, with both targets."""
+def measured_runs(path: Path, on_gpu: bool = True) -> Iterator[RunLine]:
+    """Those of one rate with both targets: on an H200, or on a CPU."""
     for line in Results(path).lines:
-        if not isinstance(line, RunLine) or "NVIDIA H200" not in line.origin.machine.gpus:
+        if not isinstance(line, RunLine) or ("NVIDIA H200" in line.origin.machine.gpus) != on_gpu:
             continue
         asked = line.configuration
         if asked.system == "semi-pd" and asked.rate is not None and line.summary.attainment is not None:
@@ -126,11 +137,14 @@ def as_table(rows: list[Compared]) -> Table:
 
 def main(
     results: Annotated[Path, typer.Option(help="The results file.")] = RESULTS,
+    box: Annotated[Path | None, typer.Option(help="A CPU's box, for runs on a CPU.")] = None,
     as_profiled: Annotated[bool, typer.Option("--as-profiled", help="At the profile's speeds as they are.")] = False,
 ) -> None:
     """Measured → simulated, for each run."""
-    under_load = Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD
-    Console(width=150).print(as_table([compared(run, under_load) for run in measured_runs(results)]))
+    large = measured_box(Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD)
+    runs = measured_runs(results, on_gpu=box is None)
+    rows = [compared(run, box_of(run, Box.load(box) if box else large)) for run in runs]
+    Console(width=150).print(as_table(rows))
 
 
 if __name__ == "__main__":

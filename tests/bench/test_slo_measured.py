@@ -8,7 +8,7 @@ import pytest
 
 from bench.measured_box import PUNCTUAL_SINCE, as_it_was, measured_box
 from bench.slo_measured import UNDER_LOAD as FITTED
-from bench.slo_measured import Compared, Seen, compared, measured_runs
+from bench.slo_measured import Compared, Seen, box_of, compared, measured_runs
 from engine.allocation import SMAllocation
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results" / "speed.jsonl"
@@ -16,7 +16,7 @@ RESULTS = Path(__file__).parents[2] / "bench" / "results" / "speed.jsonl"
 
 def run_at(rate: float) -> Compared:
     (run,) = [run for run in measured_runs(RESULTS) if run.configuration.rate == rate]
-    return compared(run, FITTED)
+    return compared(run, box_of(run, measured_box(FITTED)))
 
 
 def test_a_run_is_foretold_from_its_own_requests() -> None:
