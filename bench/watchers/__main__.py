@@ -1,11 +1,10 @@
 """`python -m bench.watchers`: do people who watch the console slow a token of this user's running appliance?
 
 The same streams again and again, in turn with nobody watching and with so many browsers. Chromium's pages draw on this
-machine's own processors, as a person's do on the person's. What a machine notices of browsers that are elsewhere, three
-options show. With `--spare` the pages are drawn in time that nobody else wants (`SCHED_IDLE`), though tokens share caches
-and memory with them. With `--instead-of URL` the browsers are there in every round, in turn before another appliance's
-console and before this one: their drawing is in both, and what is left is the watching. `--bare` takes the console's
-streams without drawing them.
+machine's own processors, as a person's do on the person's. What a machine notices of browsers that are elsewhere is
+shown by `--bare`, which takes the console's streams without drawing them. Nearer to it than pages as they are come
+pages with processors of their own (`--processors 1`, where `taskset --cpu-list 0` has started the appliance and this
+program), or in time that nobody else wants (`--spare`, `SCHED_IDLE`): caches and memory are shared all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import Annotated
 
 import psutil
 import typer
-from msgspec.structs import replace
 from rich.console import Console
 from typer import Option
 
@@ -47,7 +45,7 @@ def watchers(
     browsers: Annotated[int, Option(min=1, max=40, help="That watch.")] = 20,
     bare: Annotated[bool, Option("--bare", help="Take the streams without drawing them, instead of Chromium.")] = False,
     spare: Annotated[bool, Option("--spare", help="Watchers compute only while nobody else wants to.")] = False,
-    instead_of: Annotated[str, Option(help="Another appliance's console, watched in the rounds without.")] = "",
+    processors: Annotated[str, Option(help="Those the watchers have, as taskset lists them.")] = "",
     rounds: Annotated[int, Option(min=2, help="With and without, so many each.")] = 8,
     streams: Annotated[int, Option(min=1, help="Answers at once.")] = 4,
     repeats: Annotated[int, Option(min=1, help="Of them, one after the other, in each round.")] = 3,
@@ -61,24 +59,37 @@ def watchers(
     instance = Instance.of_user()
     with explained():
         url = running_url(instance)
-        program, password = "" if bare else chromium(), os.environ.get(PASSWORD_VARIABLE, "")
-        task = Task(Session.begin(console_url, name, password), browsers, program, spare)
-        other = replace(task, session=Session.begin(instead_of, name, password)) if instead_of else None
+        session = Session.begin(console_url, name, os.environ.get(PASSWORD_VARIABLE, ""))
+        task = Task(session, browsers, "" if bare else chromium(), spare, listed(processors))
         load = Load(find_endpoint(url, key_for(instance, url)), streams, repeats, tokens, vocabulary)
-        done = list(measured(load, task, other, told_and_telling(instance), rounds))
+        done = list(measured(load, task, told_and_telling(instance), rounds))
     if as_json:
         machine = {"name": this_machine().name, "cpus": os.cpu_count()}
-        asked = {"browsers": browsers, "bare": bare, "spare": spare, "instead_of_another": bool(instead_of)}
-        found = {**asked, "rounds": [one._asdict() for one in done]}
+        found = {
+            "browsers": browsers,
+            "bare": bare,
+            "spare": spare,
+            "processors": processors,
+            "rounds": [one._asdict() for one in done],
+        }
         typer.echo(json.dumps({"machine": machine, **found, **compared(done)._asdict()}, indent=2))
     else:
-        watched = named(browsers, bare, spare)
-        Console().print(as_table(done, f"{watched}, before another console" if instead_of else "nobody", watched))
+        Console().print(as_table(done, named(browsers, bare, spare, processors)))
         typer.echo(compared(done).sentence)
 
 
-def named(browsers: int, bare: bool, spare: bool) -> str:
-    return f"{browsers} {'streams' if bare else 'pages of Chromium'}{', in spare time' if spare else ''}"
+def named(browsers: int, bare: bool, spare: bool, processors: str) -> str:
+    where = f", on processors {processors}" if processors else ""
+    return f"{browsers} {'streams' if bare else 'pages of Chromium'}{', in spare time' if spare else ''}{where}"
+
+
+def listed(processors: str) -> tuple[int, ...]:
+    """Of "0,2-3": 0, 2 and 3."""
+    found: list[int] = []
+    for part in filter(None, processors.split(",")):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -102,31 +113,30 @@ class Load:
         return Planned(Record(*arrival), request)
 
 
-def measured(load: Load, task: Task, other: Task | None, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
-    """Without watchers, or with them before the `other` console, and with them, after one round that does not count.
+def measured(load: Load, task: Task, console: list[psutil.Process], rounds: int) -> Iterator[Round]:
+    """Without and with watchers, after one round that does not count.
 
     Each pair is the other way round than the last, so that what follows upon a round falls on both kinds.
     """
     load.run()
     for number in range(rounds):
         for is_watched in (False, True) if number % 2 == 0 else (True, False):
-            yield one_round(load, task, other, console, is_watched)
+            yield one_round(load, task, console, is_watched)
 
 
-def one_round(load: Load, task: Task, other: Task | None, console: list[psutil.Process], is_watched: bool) -> Round:
-    """Watchers come in any case, and leave before the load where it is not to be watched, or stay before the `other`.
+def one_round(load: Load, task: Task, console: list[psutil.Process], is_watched: bool) -> Round:
+    """Watchers come in any case, and leave before the load where it is not to be watched.
 
     For their coming costs the machine something too, and so does its rest while they come.
     """
-    stay = is_watched or other is not None
-    with Audience(task if is_watched or other is None else other) as audience:
-        looks = 0 if stay else sum(audience.leave())
+    with Audience(task) as audience:
+        looks = 0 if is_watched else sum(audience.leave())
         began, console_before, watchers_before = time.monotonic(), cpu_seconds(console), audience.cpu_seconds()
         tpots, longest_gap = figures(load.run())
         seconds = time.monotonic() - began
         console_cpu = (cpu_seconds(console) - console_before) / seconds
         watchers_cpu = (audience.cpu_seconds() - watchers_before) / seconds
-        looks = sum(audience.leave()) if stay else looks
+        looks = sum(audience.leave()) if is_watched else looks
     return Round(is_watched, tpots, longest_gap, console_cpu, watchers_cpu, looks)
 
 

@@ -69,7 +69,7 @@ def compared(rounds: Sequence[Round]) -> Comparison:
     return Comparison(middle, lower, upper, (third - first) / median_calm)
 
 
-def as_table(rounds: Sequence[Round], others: str, watchers: str) -> Table:
+def as_table(rounds: Sequence[Round], watchers: str) -> Table:
     table = Table(
         "",
         "answers",
@@ -78,7 +78,7 @@ def as_table(rounds: Sequence[Round], others: str, watchers: str) -> Table:
         "console and controller, cores",
         "watchers, cores",
     )
-    for name, is_watched in ((others, False), (watchers, True)):
+    for name, is_watched in (("nobody", False), (watchers, True)):
         these = [one for one in rounds if one.is_watched == is_watched]
         table.add_row(
             name,

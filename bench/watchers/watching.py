@@ -27,13 +27,14 @@ COUNT_LOOKS = 'window.looks = 0; document.addEventListener("live", () => { windo
 class Task(msgspec.Struct):
     """`chromium`: the browser's program; empty for streams that nobody draws.
 
-    `in_spare_time`: compute only while nobody else wants to, which is near to being elsewhere.
+    `in_spare_time`: compute only while nobody else wants to. `processors`: those they have; empty for all.
     """
 
     session: Session
     browsers: int
     chromium: str = ""
     in_spare_time: bool = False
+    processors: tuple[int, ...] = ()
 
 
 async def watch(task: Task) -> list[int]:
@@ -101,10 +102,17 @@ async def _until_told() -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
+def keep_apart(task: Task) -> None:
+    """When and where this process may compute, and those it starts."""
+    if task.in_spare_time:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if task.processors:
+        os.sched_setaffinity(0, task.processors)
+
+
 def main() -> None:
     task = msgspec.json.decode(sys.stdin.readline(), type=Task)
-    if task.in_spare_time:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # for those it starts, too
+    keep_apart(task)
     print(msgspec.json.encode(asyncio.run(watch(task))).decode(), flush=True)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from werkzeug.serving import make_server
 
 from bench.record import Record
+from bench.watchers.__main__ import listed
 from bench.watchers.audience import Audience, NobodyWatches
 from bench.watchers.result import Round, TooFewAnswers, as_table, compared, figures
 from bench.watchers.session import NoSession, Session, csrf_token
@@ -101,12 +102,18 @@ def test_pages_of_chromium_see_looks_too(console: str) -> None:
     assert len(looks) == 2 and min(looks) >= SETTLED_LOOKS
 
 
-def test_in_spare_time_they_watch_all_the_same(console: str) -> None:
-    session = Session.begin(console, OWNER, PASSWORD)
-    with Audience(Task(session, 2, in_spare_time=True)) as audience:
+def test_in_spare_time_and_with_processors_of_their_own_they_watch_all_the_same(console: str) -> None:
+    session, processor = Session.begin(console, OWNER, PASSWORD), max(os.sched_getaffinity(0))
+    with Audience(Task(session, 2, in_spare_time=True, processors=(processor,))) as audience:
         assert os.sched_getscheduler(audience.process.pid) == os.SCHED_IDLE
+        assert os.sched_getaffinity(audience.process.pid) == {processor}
         looks = audience.leave()
     assert len(looks) == 2 and min(looks) >= SETTLED_LOOKS
+
+
+def test_processors_are_listed_as_taskset_does() -> None:
+    assert listed("0,2-4") == (0, 2, 3, 4)
+    assert listed("") == ()
 
 
 def test_who_is_not_let_in_watches_nothing(console: str) -> None:
