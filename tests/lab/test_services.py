@@ -22,6 +22,24 @@ COMPLETION = f"""
 curl --silent --no-buffer http://127.0.0.1:8000/v1/completions --header 'Content-Type: application/json' \
     --header "Authorization: Bearer $(cat /var/lib/semi-pd/api-key)" --data '{json.dumps(BODY)}'
 """
+STAND_IN_FOR_THE_DAEMON = """
+cat > /usr/bin/nvidia-cuda-mps-control <<'END'
+#!/usr/bin/python3
+import os, signal, sys
+if sys.argv[1:] == ["-f"]:
+    os.setresgid(*os.getresgid())
+    os.setresuid(*os.getresuid())
+    print("became itself", flush=True)
+    signal.pause()
+END
+chmod 755 /usr/bin/nvidia-cuda-mps-control
+touch /dev/nvidiactl
+printf 'CUDA_MPS_%s_DIRECTORY=/run/semi-pd/mps-a\\n' PIPE LOG > /run/semi-pd/mps-a.env
+"""
+WITHOUT_THE_DAEMON = """
+systemctl stop semi-pd-mps@a
+rm /usr/bin/nvidia-cuda-mps-control /dev/nvidiactl /run/semi-pd/mps-a.env
+"""
 PATIENCE_SECONDS = 60.0
 SERVICES = ("resident", "scheduler", "group@a", "group@b", "controller", "gateway", "console")
 
@@ -94,6 +112,18 @@ def test_a_group_keeps_its_kernels_and_nothing_else_of_the_data(installed: Lab) 
     places = ("/var/lib/semi-pd/kernels", "/var/cache/semi-pd", "/var/lib/semi-pd", "/etc/semi-pd", "/tmp")
     allowed = {place: may_write(installed, "semi-pd-group@a.service", place) for place in places}
     assert [place for place in places if allowed[place]] == ["/var/lib/semi-pd/kernels", "/var/cache/semi-pd", "/tmp"]
+
+
+def test_an_mps_daemon_may_become_the_user_that_it_is(installed: Lab) -> None:
+    """NVIDIA's does so before it starts a server, and starts none where that is forbidden (seen on an H200)."""
+    installed.run("bash", "-c", STAND_IN_FOR_THE_DAEMON)
+    try:
+        installed.run("systemctl", "start", "semi-pd-mps@a")
+        installed.run("bash", "-c", "journalctl -u semi-pd-mps@a -o cat -f -n all | grep -m 1 -E 'itself|Error|Failed'")
+        said = installed.run("journalctl", "--unit", "semi-pd-mps@a", "--output", "cat")
+    finally:
+        installed.run("bash", "-c", WITHOUT_THE_DAEMON)
+    assert "became itself" in said
 
 
 def test_text_streams_on_while_the_controller_is_restarted(installed: Lab) -> None:
