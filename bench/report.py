@@ -41,6 +41,7 @@ _INTRODUCTION = f"""\
 | `semi-pd bench micro --model DIR` | a model's steps beside their floors, without a server |
 | `semi-pd bench shape DIR` | makes a model directory for `--load-format dummy` |
 | `python -m bench.rotation --mix azure-conv --rate 12` | what streams notice while the appliance is rotated |
+| `python -m bench.beside --model DIR` | prefill beside decode on parts of a GPU, and where prefill spends its time |
 | `python -m bench.suite --model DIR` | what is claimed for one GPU, set-up after set-up, in pieces of minutes |
 | `python -m bench.shift` | load that shifts: the policy beside static splits |
 | `python -m bench.faults kill` and `stop` | what becomes of requests when processes are killed or stopped |
