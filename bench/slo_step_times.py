@@ -3,9 +3,13 @@
     python bench/slo_step_times.py --out box.json
     python bench/slo_step_times.py --model DIR --device cuda --dtype bfloat16 --out box.json
 
-The whole device is measured, by one process that has it for itself. On the CPU the splitter `duty` makes every share of
-it a matter of arithmetic. On a GPU speeds at the splits must be measured beside a busy other phase, and put into the
-box's `profile` afterwards.
+The whole device is measured, by one process that has it for itself. What an appliance needs beyond its steps is taken
+from a stream that it serves alone (`semi-pd bench streams --mix fixed:64/64 --streams 1`): `--lone 64 TTFT TPOT`, both
+medians in milliseconds. `--slower PREFILL DECODE` is by how much steps are longer in serving, where other processes
+have processors and caches too: to be fitted to one run, and seen in others (`bench/slo_measured.py`).
+
+On the CPU the splitter `duty` makes every share a matter of arithmetic. On a GPU speeds at the splits must be measured
+beside a busy other phase, and put into the box's `profile` afterwards.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -108,6 +113,26 @@ def decode_sizes(most: int, longest: int) -> Iterator[tuple[int, int]]:
             yield batch, context
 
 
+def as_served(times: StepTimes, tokens: int, ttft_ms: float, tpot_ms: float) -> StepTimes:
+    """With what a stream alone, of a prompt of `tokens`, waited for beyond steps: per prompt, and per step."""
+    beyond_prefill = ttft_ms / 1000 - times.prefill(tokens, token_context(0, tokens))
+    beyond_decode = tpot_ms / 1000 - times.decode(1, tokens)
+    return replace(times, overhead=max(0.0, beyond_prefill), d0=times.d0 + max(0.0, beyond_decode))
+
+
+def slowed(times: StepTimes, prefill: float, decode: float) -> StepTimes:
+    """With longer steps, by these factors."""
+    return replace(
+        times,
+        c0=times.c0 * prefill,
+        c1=times.c1 * prefill,
+        c2=times.c2 * prefill,
+        d0=times.d0 * decode,
+        d1=times.d1 * decode,
+        d2=times.d2 * decode,
+    )
+
+
 def worst_error(times: StepTimes, prefill: list[PrefillStep], decode: list[DecodeStep]) -> float:
     errors = [abs(times.prefill(s.tokens, s.token_context) / s.seconds - 1) for s in prefill]
     return max(errors + [abs(times.decode(s.batch, s.context) / s.seconds - 1) for s in decode])
@@ -121,6 +146,13 @@ def main(
     dummy: Annotated[bool, typer.Option(help="Random weights.")] = False,
     pages: Annotated[int, typer.Option(help="Pages of the KV pool.")] = 8192,
     repeats: Annotated[int, typer.Option(help="Times each step is measured.")] = 7,
+    lone: Annotated[
+        tuple[int, float, float] | None, typer.Option(help="Of a stream alone: prompt tokens, TTFT ms, TPOT ms.")
+    ] = None,
+    slower: Annotated[tuple[float, float], typer.Option(help="Steps in serving: prefill's and decode's, in times.")] = (
+        1.0,
+        1.0,
+    ),
 ) -> None:
     torch.set_num_threads(1)
     kind = cast(Literal["cpu", "cuda"], device)
@@ -132,7 +164,7 @@ def main(
     decode = [bench.decode(*size, repeats) for size in decode_sizes(settings.max_running_requests, longest)]
     times = StepTimes.fitted(prefill, decode)
     box = Box(
-        times=times,
+        times=slowed(as_served(times, *lone) if lone else times, *slower),
         profile=Profile({}, stretches_steps=kind == "cuda"),
         pages=pages - 1,
         page_size=settings.page_size,
