@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,9 +11,11 @@ from engine.model.lane import Lane
 from engine.model.launched_step import Fed, LaunchedStep
 from engine.model.runner import ModelRunner
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
+from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
+from engine.worker.in_flight import LOOK_SECONDS, InFlight, may_be_answered
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import ANSWER_SECONDS, LOOK_SECONDS, DecodeSteps, Report
+from engine.worker.steps import Report
 
 
 class _Packed(NamedTuple):
@@ -51,8 +52,7 @@ class ColocatedSteps:
         self._runs_ahead = decode_runner.runs_ahead
         self._decoding = DecodeSteps(decoder, decode_runner, clock)
         self._clock = clock
-        self._in_flight: deque[_Packed] = deque()
-        self._seen_at = 0.0
+        self._in_flight = InFlight[_Packed](clock)
 
     @property
     def has_work(self) -> bool:
@@ -84,14 +84,7 @@ class ColocatedSteps:
 
     @property
     def _waits_for_an_order(self) -> bool:
-        """The device has something to do, and the scheduler may just be answering the last report."""
-        if not self._in_flight or self._prefiller.has_order or self._in_flight[-1].step.is_over:
-            return False
-        return self._clock() - self._began(self._in_flight[-1]) < ANSWER_SECONDS
-
-    def _began(self, packed: _Packed) -> float:
-        """A step begins when the one before it is over."""
-        return max(packed.at, self._seen_at)
+        return not self._prefiller.has_order and may_be_answered(self._in_flight)
 
     def _launch(self) -> None:
         at, chunks, lanes = self._clock(), self._prefiller.segments(), self._decoder.ready()
@@ -120,10 +113,9 @@ class ColocatedSteps:
     def _see_all_but(self, count: int) -> list[Report]:
         reports: list[Report] = []
         while len(self._in_flight) > count:
-            packed = self._in_flight.popleft()
+            packed = self._in_flight[0]
             drawn = packed.step.tokens()
-            began, self._seen_at = self._began(packed), self._clock()
-            seconds = self._seen_at - began
+            seconds = self._in_flight.oldest_is_over()
             reports.append(self._prefiller.report(drawn[: packed.chunks], seconds))
             if packed.lanes is not None:
                 reports.append(self._decoder.report(drawn[packed.chunks :], seconds))

@@ -27,13 +27,15 @@ from engine.wire.to_scheduler import WorkerReady
 from engine.wire.to_worker import Assignment
 from engine.worker.busy_words import BusyWords
 from engine.worker.colocated_steps import ColocatedSteps
+from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
 from engine.worker.order_socket import OrderSocket
 from engine.worker.other_phase import OtherPhase
 from engine.worker.parts import WHOLE_SHARE, Parts
+from engine.worker.prefill_steps import PrefillSteps
 from engine.worker.prefiller import Prefiller
 from engine.worker.preparation import Preparation, Prepare
-from engine.worker.steps import DecodeSteps, PrefillSteps, Steps
+from engine.worker.steps import Steps
 from engine.worker.taking_turns import TakingTurns
 from engine.worker.warm_up import warm_up, warm_up_decode
 from engine.worker.worker import Worker

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
-from engine.worker.steps import DecodeSteps, PrefillSteps, Report
+from engine.worker.decode_steps import DecodeSteps
+from engine.worker.prefill_steps import PrefillSteps
+from engine.worker.steps import Report
 
 
 class TakingTurns:

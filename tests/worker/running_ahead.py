@@ -14,9 +14,11 @@ from engine.wire.codec import Message
 from engine.wire.to_scheduler import Drained, ShareTaken
 from engine.wire.to_worker import DecodeOrder, Drain, PrefillOrder, TakeShare
 from engine.worker.colocated_steps import ColocatedSteps
+from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
+from engine.worker.prefill_steps import PrefillSteps
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import DecodeSteps, PrefillSteps, Steps
+from engine.worker.steps import Steps
 from tests.scheduler.rehearsal import HashModel, Rehearsal, RehearsedWorker
 
 

@@ -14,8 +14,9 @@ from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
 from engine.wire.to_scheduler import DecodeReport, PrefillReport
 from engine.wire.to_worker import DecodeOrder, Join, PrefillChunk, PrefillOrder
-from engine.worker.colocated_steps import ANSWER_SECONDS, LOOK_SECONDS, ColocatedSteps
+from engine.worker.colocated_steps import ColocatedSteps
 from engine.worker.decoder import Decoder
+from engine.worker.in_flight import ANSWER_SECONDS, LOOK_SECONDS
 from engine.worker.prefiller import Prefiller
 from tests.scheduler.rehearsal import undisturbed
 from tests.worker.running_ahead import AheadRehearsal

@@ -13,10 +13,11 @@ from engine.model.segment import Drawn, Segment
 from engine.request import SamplingParams
 from engine.wire.to_scheduler import PrefillReport
 from engine.wire.to_worker import PrefillChunk, PrefillOrder
+from engine.worker.in_flight import ANSWER_SECONDS
 from engine.worker.piece_size import BORROW_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PieceSize
 from engine.worker.pieces import Pieces, cut
+from engine.worker.prefill_steps import QUIET_SECONDS, PrefillSteps
 from engine.worker.prefiller import Prefiller
-from engine.worker.steps import ANSWER_SECONDS, QUIET_SECONDS, PrefillSteps
 
 ONCE = SamplingParams(max_tokens=1, temperature=0.0)
 

@@ -12,9 +12,9 @@ from engine.model.segment import Drawn
 from engine.request import FinishReason, SamplingParams
 from engine.wire.to_scheduler import DecodeReport
 from engine.wire.to_worker import DecodeOrder, Grant, Join
+from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
 from engine.worker.step_time import LAUNCH_SECONDS
-from engine.worker.steps import DecodeSteps
 
 STOP = 7
 PAGE_SIZE = 4

@@ -16,12 +16,12 @@ from engine.wire.to_scheduler import FROM_WORKER, DecodeReport, Drained, SharesP
 from engine.wire.to_worker import TO_WORKER, DecodeOrder, Drain, Join, TakeShare
 from engine.worker import worker as worker_module
 from engine.worker.busy_words import BusyWords
+from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
 from engine.worker.order_socket import OrderSocket
 from engine.worker.other_phase import OtherPhase
 from engine.worker.parts import Parts
 from engine.worker.preparation import Preparation
-from engine.worker.steps import DecodeSteps
 from engine.worker.worker import Worker
 from tests.worker.fake_device import FakeDevice
 from tests.worker.test_steps import PAGE_SIZE, Script, join
