@@ -88,10 +88,9 @@ SPLIT = Stage(
         streams(32, "fixed:512/256", 2, 7.0),
         rate("azure-conv", 18, LOOSE),
         rate("azure-conv", 18, TIGHT),
-        rate("azure-conv", 20, TIGHT, (64, 36)),
+        rate("azure-conv", 20, TIGHT, (66, 34)),
         rate("azure-conv", 22, TIGHT, (66, 34)),
         rate("azure-conv", 22, LOOSE, (72, 28)),
-        rate("azure-conv", 23.5, LOOSE, (72, 28)),
         rate("azure-conv", 24.5, LOOSE, (72, 28)),
         streams(128, "fixed:512/256", 2, 14.0, (80, 20)),
         rate("azure-code", 14, LOOSE, (84, 16)),
@@ -99,6 +98,7 @@ SPLIT = Stage(
         rate("azure-code", 16.5, LOOSE, (84, 16)),
         rate("mooncake", 2.8, LONG, (84, 16), seconds=40.0),
         rate("mooncake", 3.3, LONG, (84, 16), seconds=40.0),
+        rate("mooncake", 3.8, LONG, (84, 16), seconds=40.0),
         rate("reason", 8, LOOSE, (30, 70), seconds=40.0),
         rate("reason", 10, LOOSE, (30, 70), seconds=40.0),
     ),
@@ -106,7 +106,12 @@ SPLIT = Stage(
 MANY = Stage(
     "semi-pd",
     ("--prefill", "30", "--decode", "70", "--max-running-requests", "512", "--gateway-workers", "4"),
-    tuple(rate("sharegpt", each, CHAT, seconds=20.0) for each in (45, 52, 58, 65)),
+    tuple(rate("sharegpt", each, CHAT, seconds=20.0) for each in (48, 52, 58, 65)),
+)
+MPS = Stage(
+    "semi-pd by mps",
+    ("--splitter", "mps", "--prefill", "66", "--decode", "34"),
+    (rate("azure-conv", 18, LOOSE), rate("azure-conv", 22, TIGHT)),
 )
 SHARED = tuple(
     Stage(
@@ -123,7 +128,7 @@ SHARED = tuple(
     )
     for chunk in CHUNKS
 )
-STAGES = (SPLIT, MANY, *SHARED)
+STAGES = (SPLIT, MANY, MPS, *SHARED)
 
 
 def wanted(stages: Sequence[Stage], patterns: Sequence[str]) -> Iterator[Stage]:
