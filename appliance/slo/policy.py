@@ -73,8 +73,8 @@ class PolicyState:
 
 
 class View(NamedTuple):
-    """Everything a choice is made from: `shown` by the window, `expected` where the split stays, `lacking` the phase
-    that should have more."""
+    """Everything a choice is made from: `shown` by the window, what is expected where the split `stays`, `lacking` the
+    phase that should have more, and `short` the splits at which a phase cannot keep up whatever the curves say."""
 
     seen: WindowSummary
     in_force: SMAllocation
@@ -83,6 +83,7 @@ class View(NamedTuple):
     rungs: dict[SMAllocation, Prediction]
     confidence: float
     lacking: Phase
+    short: frozenset[SMAllocation]
 
     def may_take(self, split: SMAllocation, state: PolicyState) -> bool:
         """The split in force, always; one that was given up under such a load, only if it was better."""
@@ -113,7 +114,9 @@ def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_forc
     rungs = {split: predictor.predict(seen, now, predictor.profile.speeds(split)) for split in settings.ladder}
     shown = verdict_of(seen, settings.target)
     lacking = Phase.DECODE if predictor.is_blocked(seen, now) else shown.worst
-    return View(seen, in_force, shown, predictor.predict(seen, now, now), rungs, predictor.confidence(seen.at), lacking)
+    short = frozenset(split for split in settings.ladder if predictor.is_short(seen, predictor.profile.speeds(split)))
+    stays = predictor.predict(seen, now, now)
+    return View(seen, in_force, shown, stays, rungs, predictor.confidence(seen.at), lacking, short)
 
 
 def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
@@ -131,13 +134,22 @@ def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
 
 def _explore(state: PolicyState, settings: Settings, view: View) -> Choice:
     doubt = f"the prediction is uncertain ({view.confidence:.2f}, {settings.least_confidence:g} are wanted)"
-    rung = settings.ladder.toward(view.lacking, view.in_force)
+    rung = _next_rung(settings.ladder, view)
     if state.violated < PATIENCE or rung is None:
         return view.stay(doubt)
     if not view.may_take(rung, state):
         return view.stay(f"{doubt}, and {rung} was no better")
-    reason = f"{doubt}, so one rung toward {view.lacking}, to learn from it"
+    step = "one rung" if rung == settings.ladder.toward(view.lacking, view.in_force) else "the first that keeps up"
+    reason = f"{doubt}, so {step} toward {view.lacking}, to learn from it"
     return Choice(Action.EXPLORE, rung, reason, view.confidence, view.rungs[rung])
+
+
+def _next_rung(ladder: Ladder, view: View) -> SMAllocation | None:
+    """One toward the phase that lacks; where that could not keep up either, the first that can, if there is one."""
+    nearest = rung = ladder.toward(view.lacking, view.in_force)
+    while rung is not None and rung in view.short:
+        rung = ladder.toward(view.lacking, rung)
+    return rung or nearest
 
 
 def _take_best(state: PolicyState, settings: Settings, view: View) -> Choice:

@@ -116,6 +116,11 @@ class Predictor:
         """True if requests wait for decode rather than for prefill."""
         return waits_for_lanes(seen, now.prefill, self.capacity.utilization(seen.offered).prefill, self.target)
 
+    def is_short(self, seen: WindowSummary, speeds: Speeds) -> bool:
+        """True if at these speeds a phase would get less done than is forecast to come, as far as capacity is known."""
+        load = self.capacity.utilization(seen.forecast)
+        return speeds.prefill <= load.prefill + MARGIN or (load.decode > 0 and speeds.decode <= load.decode + MARGIN)
+
     def _prefill_ttft_ms(self, seen: WindowSummary, now: Speeds, other: Speeds, was: float, will_be: float) -> float:
         """Curve and backlog. What is seen moves the curve only where the curve is what is seen."""
         fit = self.fit_ttft(seen.at)

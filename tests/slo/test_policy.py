@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.slo.capacity import Capacity
 from appliance.slo.decision import Action
 from appliance.slo.given_up import REMEMBERED_WINDOWS
 from appliance.slo.ladder import Ladder
+from appliance.slo.offered import Load
 from appliance.slo.policy import LEAST_SAMPLES, Mode, PolicyState, Settings, decide
 from appliance.slo.predictor import Predictor
 from appliance.slo.profile import Profile
@@ -80,6 +82,21 @@ def test_without_confidence_one_rung_is_tried_after_two_windows() -> None:
     second, state = decide(state, SETTINGS, UNKNOWING, late(230.0), EVEN)
     assert (second.choice.action, second.choice.split) == (Action.EXPLORE, SMAllocation(60, 40))
     assert "Tries 60/40" in second.sentence
+
+
+@pytest.mark.parametrize(
+    ("tokens_per_second", "tried"),
+    [(300.0, "60/40"), (570.0, "70/30"), (620.0, "70/30"), (700.0, "80/20"), (990.0, "60/40")],
+)
+def test_rungs_that_could_not_keep_up_are_passed_over(tokens_per_second: float, tried: str) -> None:
+    """The chip prefills 1,000 tokens a second, and a rung must have a twentieth of it to spare."""
+    measured = replace(UNKNOWING, capacity=Capacity(prefill_rate=1000.0))
+    load = Load(prefill=tokens_per_second, decode=0.0)
+    _, state = decide(PolicyState(), SETTINGS, measured, replace(late(), offered=load, forecast=load), EVEN)
+    decision, _ = decide(state, SETTINGS, measured, replace(late(230.0), offered=load, forecast=load), EVEN)
+    assert (decision.choice.action, str(decision.choice.split)) == (Action.EXPLORE, tried)
+    step = "one rung" if tried == "60/40" else "the first that keeps up"
+    assert f"so {step} toward prefill, to learn from it" in decision.sentence
 
 
 def test_where_no_split_is_good_it_comes_to_rest() -> None:
