@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -11,7 +12,8 @@ OTHERS = "other"
 
 
 class Footprint(msgspec.Struct, frozen=True):
-    """Of all processes of a kind. `private_bytes`: what none shares, so that the bounded KV pool is not in it."""
+    """Of all processes of a kind. `private_bytes`: memory of no file, so that the KV pool, which is bounded, is not in
+    it. In results before 2026-11-30 19:30 it is what no other process had touched, which some of the pool is."""
 
     processes: int
     private_bytes: int
@@ -24,12 +26,18 @@ def footprints(root: int) -> dict[str, Footprint]:
     found = dict[str, Footprint]()
     for process in _tree(root):
         try:
-            own = Footprint(1, process.memory_full_info().uss, process.num_fds(), process.num_threads())
+            own = Footprint(1, anonymous_bytes(process.pid), process.num_fds(), process.num_threads())
             kind = "controller" if process.pid == root else kind_of(process.cmdline())
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             continue
         found[kind] = _sum(found.get(kind), own)
     return dict(sorted(found.items()))
+
+
+def anonymous_bytes(pid: int) -> int:
+    """What a process has in memory that is no file's. 0 for one that has ended and is not yet waited for."""
+    words = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(words.get("RssAnon", "0 kB").split()[0]) * 1024
 
 
 def kind_of(command: list[str]) -> str:
