@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from engine.kernel_cache import KernelCache
+from engine.kernel_cache import PRODUCTS, KernelCache
 from engine.kernels.cpu import CpuKernels
 from engine.kernels.cuda import CudaKernels
 from engine.kernels.kernels import Kernels
@@ -35,4 +35,7 @@ def kernels_for(
 
 def choices_for(dtype: str, torch_device: torch.device) -> ProductChoices:
     """What `semi-pd kernels build` has found on such a GPU with this library; none where it has not run."""
-    return ProductChoices.load(KernelCache.of(os.environ).root, on_this(getattr(torch, dtype), torch_device))
+    folder = KernelCache.of(os.environ).root
+    if not (folder / PRODUCTS).exists():
+        return ProductChoices()
+    return ProductChoices.load(folder, on_this(getattr(torch, dtype), torch_device))
