@@ -67,6 +67,7 @@ def search(config: ModelConfig, dtype: torch.dtype, device: torch.device) -> Pro
         )
     pool = torch.randn(needed // element_bytes, dtype=dtype, device=device).mul_(0.02)
     comparison = Comparison(pool)
+    torch.cuda.synchronize(device)  # parts have streams of their own, which do not wait for this one
     return ProductChoices(
         tuple(
             choice
