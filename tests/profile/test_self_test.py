@@ -30,8 +30,10 @@ class Broken(CpuKernels):
         super().__init__(page_size=16)
         self._harm = harm
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        result = super().linear(x, weight, bias)
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        result = super().linear(x, weight, bias, out)
         self._harm(result)
         return result
 
