@@ -141,10 +141,9 @@ def main(
     as_profiled: Annotated[bool, typer.Option("--as-profiled", help="At the profile's speeds as they are.")] = False,
 ) -> None:
     """Measured → simulated, for each run."""
-    large = measured_box(Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD)
+    whole = Box.load(box) if box else measured_box(Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD)
     runs = measured_runs(results, on_gpu=box is None)
-    rows = [compared(run, box_of(run, Box.load(box) if box else large)) for run in runs]
-    Console(width=150).print(as_table(rows))
+    Console(width=150).print(as_table([compared(run, box_of(run, whole)) for run in runs]))
 
 
 if __name__ == "__main__":
