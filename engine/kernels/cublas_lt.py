@@ -35,7 +35,6 @@ class Algorithm(NamedTuple):
     """One way to compute a product. `configuration` means something to the same version of the library only."""
 
     configuration: bytes
-    workspace_bytes: int
 
 
 class _Found(ctypes.Structure):
@@ -82,7 +81,7 @@ class CublasLt:
         _call("cublasLtMatmulPreferenceDestroy", preference)
         _call("cublasLtMatmulDescDestroy", operation)
         usable = found[: count.value] if status == 0 else []
-        return [Algorithm(bytes(one.configuration), one.workspace_bytes) for one in usable if one.status == 0]
+        return [Algorithm(bytes(one.configuration)) for one in usable if one.status == 0]
 
     def can(self, shape: Shape, algorithm: Algorithm) -> bool:
         """True if the library computes the shape so."""

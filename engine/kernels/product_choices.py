@@ -26,7 +26,6 @@ class Choice(msgspec.Struct, frozen=True):
     outputs: int
     columns: int
     configuration: bytes
-    workspace_bytes: int
     microseconds: float
     library_microseconds: float
 

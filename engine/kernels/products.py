@@ -62,7 +62,7 @@ class Products:
         choice = self._choices.find(*shape)
         if choice is None or self._tools.library is None:
             return None
-        algorithm = Algorithm(choice.configuration, choice.workspace_bytes)
+        algorithm = Algorithm(choice.configuration)
         return algorithm if self._tools.library.can(shape, algorithm) else None
 
     def _multiply(

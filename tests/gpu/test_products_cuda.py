@@ -77,7 +77,7 @@ def test_the_best_is_not_slower_than_the_library_and_is_used(part: Part) -> None
 
 
 def test_an_algorithm_of_another_library_is_left_alone(part: Part) -> None:
-    nonsense = Choice(part.sm_count, 64, 4096, 4096, b"\xff" * 64, 0, 1.0, 2.0)
+    nonsense = Choice(part.sm_count, 64, 4096, 4096, b"\xff" * 64, 1.0, 2.0)
     products = Products(ProductTools(BF16, CUDA, ProductChoices((nonsense,))), part.sm_count, is_deterministic=False)
     x, weight = (torch.randn(n, 4096, dtype=BF16, device=CUDA) for n in (64, 4096))
     assert close(products.linear(x, weight, None), torch.mm(x, weight.t()))

@@ -16,7 +16,7 @@ HERE = On("NVIDIA H200", 130100, "bfloat16")
 def choice(
     rows: int, sm_count: int = 52, outputs: int = 4096, columns: int = 4096, configuration: bytes = b"a"
 ) -> Choice:
-    return Choice(sm_count, rows, outputs, columns, configuration * 64, 0, 10.0, 12.0)
+    return Choice(sm_count, rows, outputs, columns, configuration * 64, 10.0, 12.0)
 
 
 def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
