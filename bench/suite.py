@@ -96,7 +96,7 @@ SPLIT = Stage(
         rate("azure-code", 14, LOOSE, (84, 16)),
         rate("azure-code", 15, LOOSE, (84, 16)),
         rate("azure-code", 16.5, LOOSE, (84, 16)),
-        rate("mooncake", 2.8, LONG, (84, 16), seconds=40.0),
+        rate("mooncake", 3.1, LONG, (84, 16), seconds=40.0),
         rate("mooncake", 3.3, LONG, (84, 16), seconds=40.0),
         rate("mooncake", 3.8, LONG, (84, 16), seconds=40.0),
         rate("reason", 8, LOOSE, (30, 70), seconds=40.0),
@@ -118,11 +118,10 @@ SHARED = tuple(
         f"semi-pd colocated, chunks of {chunk}",
         ("--mode", "colocated", "--prefill-token-budget", str(chunk)),
         (
-            rate("azure-conv", 18, LOOSE),
-            rate("azure-conv", 20, LOOSE),
+            rate("azure-conv", 21, LOOSE),
             rate("azure-conv", 22, LOOSE),
             rate("azure-code", 14, LOOSE),
-            rate("mooncake", 2.8, LONG, seconds=40.0),
+            rate("mooncake", 3.1, LONG, seconds=40.0),
             rate("reason", 8, LOOSE, seconds=40.0),
         ),
     )

@@ -30,7 +30,7 @@ def _device(seen: Observations) -> Iterator[Finding]:
     elif seen.gpu is None:
         yield trouble(DEVICE, f"No GPU can be told: {seen.gpu_problem}", "Look at what `nvidia-smi` says.")
     else:
-        yield fine(DEVICE, f"GPU {seen.gpu.index} serves: {seen.gpu.name}, driver {seen.gpu.driver}.")
+        yield fine(DEVICE, f"GPU {seen.gpu.number} serves: {seen.gpu.name}, driver {seen.gpu.driver}.")
 
 
 def _compute_mode(seen: Observations) -> Iterator[Finding]:
@@ -38,18 +38,18 @@ def _compute_mode(seen: Observations) -> Iterator[Finding]:
     if gpu is None or not seen.on_cuda:
         return
     if gpu.compute_mode == "Default":
-        yield fine("compute mode", f"GPU {gpu.index} lets several processes use it.")
+        yield fine("compute mode", f"GPU {gpu.number} lets several processes use it.")
     else:
         yield trouble(
             "compute mode",
-            f"GPU {gpu.index} is in compute mode {gpu.compute_mode}, and resident and workers all have to use it.",
-            f"Set it with `nvidia-smi -i {gpu.index} -c DEFAULT`.",
+            f"GPU {gpu.number} is in compute mode {gpu.compute_mode}, and resident and workers all have to use it.",
+            f"Set it with `nvidia-smi -i {gpu.number} -c DEFAULT`.",
         )
     if gpu.mig_mode == "Enabled":
-        advice = f"Turn MIG off with `nvidia-smi -i {gpu.index} -mig 0`; until then one worker does both phases."
-        yield advise("MIG", f"GPU {gpu.index} is divided by MIG, whose parts are not split further.", advice)
+        advice = f"Turn MIG off with `nvidia-smi -i {gpu.number} -mig 0`; until then one worker does both phases."
+        yield advise("MIG", f"GPU {gpu.number} is divided by MIG, whose parts are not split further.", advice)
     else:
-        yield fine("MIG", f"GPU {gpu.index} is not divided by MIG.")
+        yield fine("MIG", f"GPU {gpu.number} is not divided by MIG.")
 
 
 def _sharing(seen: Observations) -> Iterator[Finding]:
