@@ -31,15 +31,22 @@ def _decode_operations(step: Step, config: ModelConfig) -> float:
 
 
 def _prefill_operations(step: Step, config: ModelConfig) -> float:
-    """Each token looks at itself and those before it, which is half of all pairs; only the last has logits."""
-    matrices = 2 * (step.context * layer_parameters(config) + head_parameters(config))
-    return matrices + 2 * step.context * (step.context + 1) * _query_width(config) * config.num_layers
+    """Each token looks at itself and those before it, which is half of all pairs. Only the last has logits, so of the
+    others the last layer needs K and V alone."""
+    one_layer, keys_and_values = (
+        layer_parameters(config) / config.num_layers,
+        2 * config.hidden_size * _kv_width(config),
+    )
+    whole_layers = layer_parameters(config) - one_layer
+    before_the_last = step.context * whole_layers + (step.context - 1) * keys_and_values
+    matrices = 2 * (before_the_last + one_layer + head_parameters(config))
+    pairs = step.context * (step.context + 1) / 2 * (config.num_layers - 1) + step.context
+    return matrices + 4 * pairs * _query_width(config)
 
 
 def layer_parameters(config: ModelConfig) -> int:
     """Elements of the matrices of all layers."""
-    kv_width = config.num_kv_heads * config.head_dim
-    attention = config.hidden_size * (2 * _query_width(config) + 2 * kv_width)
+    attention = config.hidden_size * (2 * _query_width(config) + 2 * _kv_width(config))
     return config.num_layers * (attention + 3 * config.hidden_size * config.intermediate_size)
 
 
@@ -49,3 +56,7 @@ def head_parameters(config: ModelConfig) -> int:
 
 def _query_width(config: ModelConfig) -> int:
     return config.num_heads * config.head_dim
+
+
+def _kv_width(config: ModelConfig) -> int:
+    return config.num_kv_heads * config.head_dim

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from appliance.simulator.step_times import token_context
 from engine.model.segment import Drawn, Segment
+from engine.piece_size import PieceSize
 from engine.wire.to_scheduler import PrefillReport
 from engine.wire.to_worker import PrefillOrder
-from engine.worker.piece_size import PieceSize
 from engine.worker.pieces import Pieces
 from engine.worker.prefiller import Prefiller
 
@@ -16,7 +16,7 @@ class SimulatedPrefill:
 
     def __init__(self) -> None:
         self._orders = Prefiller()
-        self._size = PieceSize()
+        self._size = PieceSize.borrowed()
         self._begun: Pieces | None = None
         self._piece: list[Segment] = []
         self._borrows = False

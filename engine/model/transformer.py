@@ -59,10 +59,12 @@ class Transformer:
         last_rows: torch.Tensor,
     ) -> torch.Tensor:
         """Logits, float32 [B, vocab], of the B rows named in `last_rows`, int64. The rest is as for `hidden`."""
-        return linear(self.hidden(token_ids, plan, kv_layers)[last_rows], self._lm_head).float()
+        return linear(self.hidden(token_ids, plan, kv_layers, last_rows), self._lm_head).float()
 
-    def hidden(self, token_ids: torch.Tensor, plan: Any, kv_layers: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What the logits are made from, [T, hidden].
+    def hidden(
+        self, token_ids: torch.Tensor, plan: Any, kv_layers: Sequence[torch.Tensor], rows: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """What the logits are made from, [T, hidden], or [B, hidden] of the B `rows` (int64) alone.
 
         `token_ids` are integers [T]; `plan` is what the kernels planned for these tokens, their positions with it.
         Their K and V are written to `kv_layers`.
@@ -72,7 +74,12 @@ class Transformer:
         x = self._kernels.rms_norm(residual, self._layers[0].input_norm, eps)
         next_norms = [layer.input_norm for layer in self._layers[1:]] + [self._norm]
         for layer, kv, next_norm in zip(self._layers, kv_layers, next_norms, strict=True):
-            x = self._attention(layer, x, plan, kv)
+            x = self._attended(layer, x, plan, kv)
+            if rows is not None and layer is self._layers[-1]:
+                x, residual = x[rows], residual[rows]  # of a prompt's other tokens nothing more is needed than K and V
+                if not len(rows):
+                    return residual
+            x = self._kernels.linear(x, layer.attention_out, layer.attention_out_bias)
             x, residual = self._kernels.add_rms_norm(x, residual, layer.mlp_norm, eps)
             x = self._mlp(layer, x)
             x, residual = self._kernels.add_rms_norm(x, residual, next_norm, eps)
@@ -86,7 +93,8 @@ class Transformer:
         """The logits of every row of `hidden`, not widened to float32."""
         self._kernels.linear(hidden, self._lm_head, None, out)
 
-    def _attention(self, layer: Layer, x: torch.Tensor, plan: Any, kv: torch.Tensor) -> torch.Tensor:
+    def _attended(self, layer: Layer, x: torch.Tensor, plan: Any, kv: torch.Tensor) -> torch.Tensor:
+        """[T, heads · head_dim]; K and V of `x` are written to `kv`."""
         heads, kv_heads = self._config.num_heads, self._config.num_kv_heads
         qkv = self._kernels.linear(x, layer.qkv, layer.qkv_bias).unflatten(
             -1, (heads + 2 * kv_heads, self._config.head_dim)
@@ -95,8 +103,7 @@ class Transformer:
         if layer.q_norm is not None and layer.k_norm is not None:
             q = self._kernels.rms_norm(q, layer.q_norm, self._config.rms_norm_eps)
             k = self._kernels.rms_norm(k, layer.k_norm, self._config.rms_norm_eps)
-        attended = self._kernels.rotate_and_attend(plan, kv, q, k, v, self._cos_sin).flatten(1)
-        return self._kernels.linear(attended, layer.attention_out, layer.attention_out_bias)
+        return self._kernels.rotate_and_attend(plan, kv, q, k, v, self._cos_sin).flatten(1)
 
     def _mlp(self, layer: Layer, x: torch.Tensor) -> torch.Tensor:
         return self._kernels.linear(self._kernels.gated(x, layer.gate_up), layer.down, None)

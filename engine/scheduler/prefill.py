@@ -56,11 +56,10 @@ class PrefillQueue:
     def _step_tokens(self, prompts: Sequence[LiveRequest], worker: Worker, decoding: int) -> int:
         """Of the next step: where not everything fits into one, so many that the SMs are filled, with the lanes that a
         colocated worker packs behind them."""
-        lanes = decoding if worker.is_colocated else 0
-        most = max(1, self._limits.prefill_token_budget - lanes)
-        if sum(live.length - live.ordered for live in prompts) <= most:
-            return most
-        return max(1, fullest_step(self._limits.prefill_token_budget, worker.sm_count, self._limits.products) - lanes)
+        lanes, most = decoding if worker.is_colocated else 0, self.punctual.step_tokens
+        if sum(live.length - live.ordered for live in prompts) > most - lanes:
+            most = fullest_step(most, worker.sm_count, self._limits.products)
+        return max(1, most - lanes)
 
     def _under_way(self, worker: Worker) -> Iterator[LiveRequest]:
         for live in self.running:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from engine.fault_point import FaultPoint, reached
 from engine.model.launched_step import LaunchedStep
 from engine.model.runner import ModelRunner
+from engine.piece_size import PieceSize
 from engine.wire.to_worker import DecodeOrder, PrefillOrder
 from engine.worker.in_flight import LOOK_SECONDS, InFlight, may_be_answered
-from engine.worker.piece_size import PieceSize
 from engine.worker.pieces import Pieces
 from engine.worker.prefiller import Prefiller
 from engine.worker.steps import Report
@@ -51,7 +51,7 @@ class PrefillSteps:
         self._may_cut = may_cut
         self._clock = clock
         self._reported_at = -QUIET_SECONDS
-        self._size = PieceSize()
+        self._size = PieceSize.borrowed()
         self._begun: Pieces | None = None
         self._in_flight = InFlight[_Ordered](clock)
 

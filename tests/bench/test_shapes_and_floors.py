@@ -60,7 +60,8 @@ def test_the_gateway_takes_it(tiny: Path) -> None:
 
 def test_floors_of_a_tiny_model_by_hand(tiny: Path) -> None:
     config = ModelConfig.load(tiny)
-    layers = 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128)
+    layer = 64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128
+    layers = 2 * layer
     head = 1024 * 64
     kv_token_bytes = 2 * 2 * 32 * 4
 
@@ -70,7 +71,8 @@ def test_floors_of_a_tiny_model_by_hand(tiny: Path) -> None:
     assert decode.nbytes == (layers + head) * 4 + 30 * kv_token_bytes
     assert decode.operations == 2 * 3 * (layers + head) + 2 * (4 * 30 * 64)
     assert prefill.nbytes == (layers + head) * 4 + 10 * kv_token_bytes
-    assert prefill.operations == 2 * (10 * layers + head) + 2 * (4 * (10 * 11 / 2) * 64)
+    first, last = 10 * layer, 9 * (2 * 64 * 32) + layer
+    assert prefill.operations == 2 * (first + last + head) + 4 * (10 * 11 / 2) * 64 + 4 * 10 * 64
 
 
 @pytest.mark.system

@@ -32,8 +32,13 @@ def test_a_gpu_is_named_by_its_number() -> None:
 
 
 ILL: list[tuple[str, Level, str, Observations]] = [
-    ("compute mode", Level.PROBLEM, "nvidia-smi -i 0 -c DEFAULT", on_gpu(gpu=GPU._replace(compute_mode="Exclusive_Process"))),
-    ("MIG", Level.ADVICE, "nvidia-smi -i 0 -mig 0", on_gpu(gpu=GPU._replace(mig_mode="Enabled"))),
+    (
+        "compute mode",
+        Level.PROBLEM,
+        "-i 0 -c DEFAULT",
+        on_gpu(gpu=GPU._replace(compute_mode="Exclusive_Process")),
+    ),
+    ("MIG", Level.ADVICE, "-i 0 -mig 0", on_gpu(gpu=GPU._replace(mig_mode="Enabled"))),
     ("MPS", Level.ADVICE, "kill 12", on_gpu(daemons=(Daemon(10, "a"), Daemon(11, "b"), Daemon(12, None)))),
     ("MPS", Level.PROBLEM, "Restart", on_gpu(daemons=(Daemon(10, "a"),))),
     ("MPS", Level.ADVICE, "Install", on_gpu(has_mps=False)),

@@ -42,6 +42,20 @@ def test_a_step_without_draws_still_writes_k_and_v(server: Server) -> None:
         assert torch.equal(old[:, 3], layer[5, :, 3])
 
 
+def test_the_last_layer_goes_on_for_what_is_drawn_alone(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, gated = list[int](), server.runner.kernels.gated
+
+    def counted(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows.append(len(x))
+        return gated(x, weight)
+
+    monkeypatch.setattr(server.runner.kernels, "gated", counted)
+    server.runner.step([Segment([1, 2, 3], 0, [5], None, 0), Segment([1, 2, 3, 4], 0, [6], GREEDY, 0)])
+    assert rows == [7, 1]
+    server.runner.step([Segment([1, 2, 3], 0, [5], None, 0)])
+    assert rows[2:] == [3]
+
+
 def test_only_the_pages_of_the_segments_are_written(server: Server) -> None:
     before = server.kv_region.clone()
     server.runner.step([Segment(list(range(6)), 0, [9, 3], GREEDY, 0), Segment([7], 0, [11], GREEDY, 0)])

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from engine.model.runner import ModelRunner
 from engine.model.segment import Drawn, Segment
+from engine.piece_size import BORROW_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PieceSize
 from engine.request import SamplingParams
 from engine.wire.to_scheduler import PrefillReport
 from engine.wire.to_worker import PrefillChunk, PrefillOrder
 from engine.worker.in_flight import ANSWER_SECONDS
-from engine.worker.piece_size import BORROW_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PieceSize
 from engine.worker.pieces import Pieces, cut
 from engine.worker.prefill_steps import QUIET_SECONDS, PrefillSteps
 from engine.worker.prefiller import Prefiller
@@ -54,14 +54,14 @@ def test_whatever_the_pieces_the_order_is_computed_once(
     ("tokens", "pieces"), [(1, [1]), (100, [100]), (114, [114]), (150, [75, 75]), (205, [103, 102])]
 )
 def test_pieces_are_of_one_size_and_none_is_a_remnant(tokens: int, pieces: list[int]) -> None:
-    size, cut = PieceSize(tokens=100), []
+    size, cut = PieceSize(BORROW_SECONDS, tokens=100), []
     while left := tokens - sum(cut):
         cut.append(size.of(left))
     assert cut == pieces
 
 
 def test_the_size_follows_the_speed_of_full_pieces() -> None:
-    size = PieceSize()
+    size = PieceSize.borrowed()
     assert size.tokens == FIRST_TOKENS
     size.learn(8, 0.01)
     assert size.tokens == FIRST_TOKENS, "a short piece says nothing"
