@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -128,7 +129,8 @@ class GraphDecodeRunner:
         stream = torch.cuda.current_stream(self._device).cuda_stream
         if stream in self._graphs:
             return
-        self._try_out(model, min(self._buckets))  # its kernels are others than those of many rows, and slow to load
+        with self._on_page_0(min(self._buckets)):  # its kernels are others than those of many rows, and slow to load
+            self._compute(model, min(self._buckets))
         yield
         captured = {}
         for bucket in sorted(self._buckets, reverse=True):
@@ -138,24 +140,27 @@ class GraphDecodeRunner:
 
     @torch.inference_mode()
     def _capture(self, model: Transformer, bucket: int) -> torch.cuda.CUDAGraph:
-        self._try_out(model, bucket)
+        """Used before and after: kernels that were never used cannot be loaded during a capture, and what a graph needs
+        of the driver it is given at its first launch, which is not to be a request's."""
         graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        self._compute(model, bucket)
-        graph.capture_end()
+        with self._on_page_0(bucket):
+            self._compute(model, bucket)
+            torch.cuda.current_stream(self._device).synchronize()
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            self._compute(model, bucket)
+            graph.capture_end()
+            graph.replay()
         return graph
 
-    @torch.inference_mode()
-    def _try_out(self, model: Transformer, bucket: int) -> None:
-        """Compute once: kernels that were never used cannot be loaded during a capture.
-
-        It is done on page 0, and what the rows hold is put aside: theirs may be other requests' pages by now.
-        """
-        held = self._rows.clone()
-        self._rows.zero_()
-        self._write_pieces(self._staging[0], self._buckets[bucket], np.zeros(bucket, dtype=np.int32))
-        self._compute(model, bucket)
-        self._rows.copy_(held)
+    @contextmanager
+    def _on_page_0(self, bucket: int) -> Iterator[None]:
+        """Steps of nobody; what the rows hold is put aside, since theirs may be other requests' pages by now."""
+        with torch.inference_mode():
+            held = self._rows.clone()
+            self._rows.zero_()
+            self._write_pieces(self._staging[0], self._buckets[bucket], np.zeros(bucket, dtype=np.int32))
+            yield
+            self._rows.copy_(held)
         torch.cuda.current_stream(self._device).synchronize()
 
     def _compute(self, model: Transformer, rows: int) -> None:

@@ -17,6 +17,7 @@ from engine.device.open_device import open_device
 from engine.fault_point import FaultPoint, reached
 from engine.grammar.grammars import Grammars
 from engine.kernels.build import note_built
+from engine.kernels.upload import hold_ready
 from engine.model.checkpoint import weights_of
 from engine.model.config import ModelConfig
 from engine.model.decode_runner import PartsRunner, decode_runner_for
@@ -64,6 +65,8 @@ def start_worker(assignment: Assignment, settings: ServerArgs, ports: PortArgs) 
     began = time.monotonic()
     device = open_device(memory.manifest.device, settings.gpu, fits_products=not settings.deterministic)
     parts = parts_of(assignment, settings, device)
+    if settings.device == "cuda":
+        hold_ready()
     with parts.step(parts.in_force):
         runner = map_model(memory, device, settings, parts.in_force.sm_count)
         warm_up(runner, memory.manifest.kv.page_size, largest_step(assignment, settings))
