@@ -42,12 +42,13 @@ class _Bucket(NamedTuple):
 
 
 class _Staging:
-    """Page-locked memory of one step, and the event after which it may be read, or written again."""
+    """Page-locked memory of one step, and the events between which it is computed: after the second it may be read, or
+    written again."""
 
     def __init__(self, pieces: torch.Tensor, rows: int):
         self.pieces = torch.zeros(pieces.shape, dtype=pieces.dtype, pin_memory=True)
         self.tokens = torch.zeros(rows, dtype=torch.int32, pin_memory=True)
-        self.done = torch.cuda.Event()
+        self.begun, self.done = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self.in_flight = False
 
 
@@ -72,6 +73,10 @@ class GraphStep(NamedTuple):
             for at, choice in zip(asking, found, strict=True):
                 drawn[at] = choice
         return drawn
+
+    @property
+    def device_seconds(self) -> float:
+        return self.staging.begun.elapsed_time(self.staging.done) / 1000
 
 
 class GraphDecodeRunner:
@@ -179,6 +184,7 @@ class GraphDecodeRunner:
         positions[placement.slots] = [lane.position for lane in lanes]
         staging = self._next_staging()
         self._write_pieces(staging, self._buckets[placement.bucket], positions)
+        staging.begun.record()
         graph.replay()
         self._draw(lanes, placement.slots)
         staging.tokens.copy_(self._token_ids, non_blocking=True)

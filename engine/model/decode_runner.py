@@ -21,6 +21,11 @@ class StepInFlight(Protocol):
         """What was drawn for each lane, in the order they were given. Waits for the step; to be asked once."""
         ...
 
+    @property
+    def device_seconds(self) -> float | None:
+        """How long the device has computed it, right after its tokens were seen; None where it keeps no time."""
+        ...
+
 
 class DecodeRunner(Protocol):
     """Launches steps in which each lane feeds one token and draws the next."""
@@ -45,6 +50,7 @@ class StepDone(NamedTuple):
     """A step that was computed when it was launched."""
 
     drawn: list[Drawn]
+    device_seconds: float | None = None
 
     def tokens(self) -> list[Drawn]:
         return self.drawn

@@ -47,9 +47,9 @@ class DecodeSteps:
         reached(FaultPoint.DECODE_JOINED)
 
     def turn(self, borrowed: bool = False) -> list[Report]:
-        lanes = self._decoder.ready()
+        at, lanes = self._clock(), self._decoder.ready()
         if lanes or not self._in_flight:
-            self._launch(lanes, borrowed)
+            self._launch(lanes, at, borrowed)
         return self._see_all_but(1 if lanes and self._may_run_ahead(lanes) else 0)
 
     @property
@@ -64,10 +64,10 @@ class DecodeSteps:
     def _may_run_ahead(self, lanes: Sequence[Lane]) -> bool:
         return self._runner.runs_ahead and not any(lane.needs_the_last_token for lane in lanes)
 
-    def _launch(self, lanes: Sequence[Lane], borrowed: bool) -> None:
+    def _launch(self, lanes: Sequence[Lane], at: float, borrowed: bool) -> None:
         """A step over no lanes is there to say who has left."""
-        at = self._clock()
         step = self._runner.launch(lanes) if lanes else StepDone([])
+        self._time.launched(self._clock() - at)
         self._decoder.launched(lanes)
         self._in_flight.append(_Launched(step, at, borrowed))
 
@@ -78,7 +78,7 @@ class DecodeSteps:
             drawn = launched.step.tokens()
             reached(FaultPoint.DECODE_WRITTEN)
             seconds = self._in_flight.oldest_is_over()
-            if not isinstance(launched.step, StepDone):
-                self._time.learn(seconds)
+            if launched.step.device_seconds is not None:
+                self._time.computed(launched.step.device_seconds)
             reports.append(self._decoder.report(drawn, seconds, seconds if launched.borrowed else 0.0))
         return reports

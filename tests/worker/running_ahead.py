@@ -25,6 +25,8 @@ from tests.scheduler.rehearsal import HashModel, Rehearsal, RehearsedWorker
 class LateStep:
     """Computed when it is seen: whoever gets one of its pages before that has it written over."""
 
+    device_seconds = None
+
     def __init__(self, runner: LateRunner, lanes: Sequence[Lane]):
         self._runner = runner
         self._pieces = [(lane, lane.segment) for lane in lanes]

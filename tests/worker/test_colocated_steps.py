@@ -47,6 +47,8 @@ class Device:
 
 
 class StepOnDevice:
+    device_seconds = STEP_SECONDS
+
     def __init__(self, device: Device, number: int, drawn: list[Drawn | None], over_at: float):
         self._device, self.number, self._drawn, self._over_at = device, number, drawn, over_at
 

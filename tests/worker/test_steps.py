@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from engine.wire.to_scheduler import DecodeReport
 from engine.wire.to_worker import DecodeOrder, Grant, Join
 from engine.worker.decode_steps import DecodeSteps
 from engine.worker.decoder import Decoder
-from engine.worker.step_time import LAUNCH_SECONDS
+from engine.worker.step_time import LATE_SECONDS, LAUNCH_SECONDS
 
 STOP = 7
 PAGE_SIZE = 4
@@ -25,11 +25,14 @@ class Script:
 
     def __init__(self, draws: dict[int, list[int]], runs_ahead: bool = True):
         self.runs_ahead = runs_ahead
+        self.on_launch: Callable[[], None] = lambda: None
+        self.device_seconds: float | None = None
         self.log: list[str] = []
         self._draws = draws
 
     def launch(self, lanes: Sequence[Lane]) -> ScriptedStep:
         at = sum(line.startswith("launch") for line in self.log) + 1
+        self.on_launch()
         self.log.append(f"launch {at}: {' '.join(f'{lane.request_id}@{lane.position}' for lane in lanes)}")
         return ScriptedStep(at, self, [Drawn(self._draws[lane.request_id].pop(0)) for lane in lanes])
 
@@ -41,6 +44,10 @@ class ScriptedStep:
     def tokens(self) -> list[Drawn]:
         self._script.log.append(f"seen {self._at}")
         return self._drawn
+
+    @property
+    def device_seconds(self) -> float | None:
+        return self._script.device_seconds
 
 
 def join(request_id: int, pages: int = 10, **sampling: Any) -> Join:
@@ -170,17 +177,36 @@ def test_orders_are_waited_for_until_shortly_before_the_step_ends() -> None:
     assert decoding.seconds_to_spare == 0.0
     turn(decoding)
     assert decoding.seconds_to_spare == 0.0, "how long a step takes is not known yet"
-    now += 0.020
+    now, script.device_seconds = now + 0.020, 0.020
     turn(decoding)
     assert decoding.seconds_to_spare == pytest.approx(0.020 - LAUNCH_SECONDS)
     now += 0.015
     assert decoding.seconds_to_spare == pytest.approx(0.005 - LAUNCH_SECONDS)
-    now += 0.010
+    now, script.device_seconds = now + 0.010, 0.008
     assert decoding.seconds_to_spare == 0.0
     turn(decoding)
-    now += 0.010
+    assert decoding.seconds_to_spare == pytest.approx(0.008 - LAUNCH_SECONDS), (
+        "the device's time, however late it is seen"
+    )
+    now, script.device_seconds = now + 0.010, 0.012
     turn(decoding)
-    assert decoding.seconds_to_spare == pytest.approx(0.010 - LAUNCH_SECONDS), "the shortest step counts"
+    assert decoding.seconds_to_spare == pytest.approx(0.008 - LAUNCH_SECONDS), "the shortest step counts"
+
+
+def test_a_host_that_needs_long_to_launch_begins_sooner() -> None:
+    now = 100.0
+
+    def launching_takes_4_ms() -> None:
+        nonlocal now
+        now += 0.004
+
+    script = Script({1: [11, 12, 13, 14]})
+    script.on_launch, script.device_seconds = launching_takes_4_ms, 0.020
+    decoding = DecodeSteps(Decoder(5, PAGE_SIZE), script, clock=lambda: now)
+    decoding.apply(DecodeOrder(5, 1, joins=(join(1),)))
+    turn(decoding)
+    turn(decoding)
+    assert decoding.seconds_to_spare == pytest.approx(0.020 - 0.004 - LATE_SECONDS)
 
 
 def test_without_a_step_in_flight_nothing_is_waited_for() -> None:
