@@ -63,7 +63,8 @@ class SemiPDCoordinator:
         """Begin to start; the future tells when it serves."""
         self._control.start()
         started = self.rotation_manager.start_in_background()
-        self.rotation_manager.aim(self.slo_manager.status()["target"]["ttft_target_ms"])
+        target = self.slo_manager.status()["target"]
+        self.rotation_manager.aim(target["ttft_target_ms"], target["tpot_target_ms"])
         self.rotation_manager.watch_load(LOOK_SECONDS, self._observe)
         self.slo_manager.start()
         if self._store is not None:

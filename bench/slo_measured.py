@@ -11,7 +11,6 @@ A prediction is to be within 10 points of the attainment and within 25 % of each
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -79,7 +78,7 @@ def compared(run: RunLine, box: Box) -> Compared:
 
 def box_of(run: RunLine, box: Box) -> Box:
     """As it was when an H200 was measured, or as it is on a CPU: it prefills for the run's target."""
-    aimed = replace(box, ttft_target_ms=target_of(run).ttft_target_ms)
+    aimed = box.aimed(target_of(run))
     return as_it_was(run.origin.at, aimed) if run.origin.machine.gpus else aimed
 
 

@@ -60,7 +60,7 @@ def shift(
     """azure-code, then reason: every split, the policy, colocated."""
     target = SLOTarget(ttft_ms, tpot_ms)
     arrivals = one_after_the_other(code_rate, reason_rate, seconds, seed)
-    results = compare(Box.load(box) if box else LARGE, arrivals, target, LADDER, EVEN)
+    results = compare((Box.load(box) if box else LARGE).aimed(target), arrivals, target, LADDER, EVEN)
     Console(width=140).print(as_table(results))
     typer.echo(comparison_of(results, target))
     if out is not None:
@@ -81,7 +81,8 @@ def steady(
 ) -> None:
     """A load that does not change: how often does the policy move all the same?"""
     arrivals = draw(mix_named(mix), rate, hours * 3600, seed)
-    result = simulate(Box.load(box) if box else LARGE, arrivals, SLOTarget(ttft_ms, tpot_ms), EVEN, LADDER)
+    target = SLOTarget(ttft_ms, tpot_ms)
+    result = simulate((Box.load(box) if box else LARGE).aimed(target), arrivals, target, EVEN, LADDER)
     Console(width=140).print(as_table([result]))
     typer.echo(f"{len(result.changes) - 1} changes in {hours:g} h; {speed_of([result])}")
     for at, split in result.changes[1:]:

@@ -32,6 +32,8 @@ AROUND_SECONDS = 5.0
 """What a row takes beside its requests."""
 WARMUP_SECONDS, GRACE_SECONDS = 7.0, 8.0
 CHUNKS = (512, 1024, 2048, 4096)
+NO_TARGETS = (60_000.0, 60_000.0)
+"""Told where chunks are to have their length whatever becomes of the targets."""
 
 
 class Row(NamedTuple):
@@ -117,21 +119,25 @@ MPS = Stage(
     ("--splitter", "mps", "--prefill", "66", "--decode", "34"),
     (rate("azure-conv", 18, LOOSE), rate("azure-conv", 22, TIGHT)),
 )
-SHARED = tuple(
+SHARED_ROWS = (
+    rate("azure-conv", 21, LOOSE),
+    rate("azure-conv", 22, LOOSE),
+    rate("azure-code", 14, LOOSE),
+    rate("mooncake", 3.1, LONG, seconds=40.0),
+    rate("reason", 8, LOOSE, seconds=40.0),
+    rate("sharegpt", 48, CHAT, seconds=20.0),
+)
+SHARED = Stage("semi-pd colocated", ("--mode", "colocated", "--max-running-requests", "512"), SHARED_ROWS)
+"""Its steps are as long as the targets allow."""
+CHUNKED = tuple(
     Stage(
         f"semi-pd colocated, chunks of {chunk}",
-        ("--mode", "colocated", "--prefill-token-budget", str(chunk)),
-        (
-            rate("azure-conv", 21, LOOSE),
-            rate("azure-conv", 22, LOOSE),
-            rate("azure-code", 14, LOOSE),
-            rate("mooncake", 3.1, LONG, seconds=40.0),
-            rate("reason", 8, LOOSE, seconds=40.0),
-        ),
+        (*SHARED.options, "--prefill-token-budget", str(chunk)),
+        tuple(row._replace(targets=NO_TARGETS) for row in SHARED_ROWS),
     )
     for chunk in CHUNKS
 )
-STAGES = (SPLIT, MANY, MPS, *SHARED)
+STAGES = (SPLIT, MANY, MPS, SHARED, *CHUNKED)
 
 
 def wanted(stages: Sequence[Stage], patterns: Sequence[str]) -> Iterator[Stage]:

@@ -19,9 +19,10 @@ class PieceSize:
     `seconds`: what a piece may take. `tokens`: the size to begin with.
     """
 
-    def __init__(self, seconds: float, tokens: int):
+    def __init__(self, seconds: float, tokens: int, least_tokens: int = LEAST_TOKENS):
         self.seconds = seconds
         self.tokens = tokens
+        self._least_tokens = max(1, least_tokens)
 
     @classmethod
     def borrowed(cls) -> Self:
@@ -37,4 +38,4 @@ class PieceSize:
         """A piece of so many tokens took so long. What took too long, or shows more speed, counts whatever its size."""
         wanted = int(min(tokens * self.seconds / seconds, MOST_GROWTH * self.tokens))
         if tokens >= self.tokens or seconds > self.seconds or wanted > self.tokens:
-            self.tokens = max(LEAST_TOKENS, wanted)
+            self.tokens = max(self._least_tokens, wanted)

@@ -133,7 +133,7 @@ class ControlDesk:
     def _aim(self, target: SLOTarget, settings: PolicySettings | None) -> None:
         """From now on."""
         self._policy.set_target(target)
-        self._rotation.aim(target.ttft_target_ms)
+        self._rotation.aim(target.ttft_target_ms, target.tpot_target_ms)
         if settings is not None:
             self._policy.set_pace(settings.window_seconds, settings.cooldown_seconds, settings.min_confidence)
 

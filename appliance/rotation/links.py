@@ -60,7 +60,7 @@ class Links:
         self._load_wanted: list[Callable[[told.LoadReport], None]] = []
         self._freed_wanted: deque[Callable[[int], None]] = deque()
         self._groups_wanted: list[Callable[[told.Groups], None]] = []
-        self._aim = to_scheduler.Aim(settings.ttft_target_ms / 1000)
+        self._aim = to_scheduler.Aim(settings.ttft_target_ms / 1000, settings.tpot_target_ms / 1000)
         self.pids: dict[int, tuple[int, ...]] = {}
         self.used_bytes: dict[int, int] = {}
         """Of the device's memory, by groups that are ready."""
@@ -130,9 +130,9 @@ class Links:
         self._freed_wanted.append(answer)
         self._to_scheduler(to_scheduler.FreeCachedPages())
 
-    def aim(self, ttft_target_seconds: float) -> None:
+    def aim(self, ttft_target_seconds: float, tpot_target_seconds: float) -> None:
         """Tell the scheduler when first tokens are due."""
-        self._aim = to_scheduler.Aim(ttft_target_seconds)
+        self._aim = to_scheduler.Aim(ttft_target_seconds, tpot_target_seconds)
         self._to_scheduler(self._aim)
 
     def ask_load(self, answer: Callable[[told.LoadReport], None]) -> None:

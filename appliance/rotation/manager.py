@@ -206,9 +206,9 @@ class ProcessRotationManager:
             )
         ).result()
 
-    def aim(self, ttft_target_ms: float) -> None:
-        """Prompts are computed in such an order that few first tokens come later than this."""
-        self._attention.call(lambda: self._links.aim(ttft_target_ms / 1000))
+    def aim(self, ttft_target_ms: float, tpot_target_ms: float) -> None:
+        """Prompts are computed in such an order, and so many at once, that few tokens come later than this."""
+        self._attention.call(lambda: self._links.aim(ttft_target_ms / 1000, tpot_target_ms / 1000))
 
     def free_cached_pages(self) -> int:
         """Free the KV pages that no request holds and that are kept for prompts that begin alike; how many those were.

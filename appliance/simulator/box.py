@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from appliance.simulator.step_times import StepTimes
 from appliance.slo.profile import Profile
+from appliance.slo.target import SLOTarget
 from engine.scheduler.limits import Limits
 
 
@@ -29,6 +30,7 @@ class Box:
     prefill_token_budget: int = 256
     prefill_depth: int = 2
     ttft_target_ms: float = 0.0
+    tpot_target_ms: float = 0.0
     change_seconds: float = 3.0
     launch_seconds: float = 0.0
     borrowing: bool = True
@@ -43,8 +45,13 @@ class Box:
             prefill_token_budget=self.prefill_token_budget,
             prefill_depth=self.prefill_depth,
             ttft_target_seconds=self.ttft_target_ms / 1000,
+            tpot_target_seconds=self.tpot_target_ms / 1000,
             grant_ahead_tokens=self.page_size,
         )
+
+    def aimed(self, target: SLOTarget) -> Self:
+        """The same, told that target."""
+        return replace(self, ttft_target_ms=target.ttft_target_ms, tpot_target_ms=target.tpot_target_ms)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -48,8 +48,9 @@ def simulate(
         raise typer.Exit(2) from error
     console = Console(stderr=True)
     with console.status("Simulating …") as progress:
+        told = machine.aimed(target)
         results = compare(
-            machine, arrivals, target, ladder, first, lambda result: progress.update(f"Simulated {result.name} …")
+            told, arrivals, target, ladder, first, lambda result: progress.update(f"Simulated {result.name} …")
         )
     if plot is not None:
         plot.write_text(as_svg(results, f"{trace or mix}, {rate:g} requests/s: {target}"), "utf-8")

@@ -75,6 +75,7 @@ def box_of(task: Task) -> Box:
         times=StepTimes(0.0, load.prefill_seconds / load.prefill_tokens, 0.0, *decode),
         profile=Profile.of(task.profile),
         ttft_target_ms=task.ttft_ms,
+        tpot_target_ms=task.tpot_ms,
         **limits,
     )
 

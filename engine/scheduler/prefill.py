@@ -10,6 +10,7 @@ from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.punctual import Punctual
+from engine.scheduler.step_limit import StepLimit
 from engine.scheduler.step_size import fullest_step
 from engine.scheduler.waiting import WaitingQueue
 from engine.storage.allocator import PageAllocator
@@ -22,9 +23,19 @@ class PrefillQueue:
     def __init__(self, limits: Limits, allocator: PageAllocator, punctual: Punctual):
         self._limits = limits
         self._allocator = allocator
-        self.punctual = punctual
+        self._punctual = punctual
+        self._step_limit = StepLimit(limits)
         self.waiting = WaitingQueue()
         self.running: list[LiveRequest] = []
+
+    def aim(self, ttft_target_seconds: float, tpot_target_seconds: float) -> None:
+        """The targets from now on, 0 for none."""
+        self._punctual.target_seconds = ttft_target_seconds
+        self._step_limit.aim(ttft_target_seconds, tpot_target_seconds)
+
+    def computed(self, tokens: int) -> None:
+        """A step of so many prompt tokens was reported."""
+        self._step_limit.learn(tokens, self._punctual.computed(tokens))
 
     def remove(self, live: LiveRequest) -> None:
         """Forget a request, whether it waits or its prompt is being computed."""
@@ -43,7 +54,7 @@ class PrefillQueue:
         may_admit = decoding + len(self.running) < self._limits.max_running_requests
         prompts = [*self._under_way(worker), *(self.waiting.in_order() if may_admit else ())]
         budget = self._limits.chunk_tokens or self._step_tokens(prompts, worker, decoding)
-        for live in self.punctual.in_turn(prompts, worker.ordered_tokens):
+        for live in self._punctual.in_turn(prompts, worker.ordered_tokens, self._step_limit.tokens):
             if live.state is RequestState.WAITING:
                 may_admit = may_admit and (self._is_being_computed(live) or self._admit(live, decoding, worker.epoch))
             if live.state is RequestState.PREFILLING:
@@ -56,7 +67,7 @@ class PrefillQueue:
     def _step_tokens(self, prompts: Sequence[LiveRequest], worker: Worker, decoding: int) -> int:
         """Of the next step: where not everything fits into one, so many that the SMs are filled, with the lanes that a
         colocated worker packs behind them."""
-        lanes, most = decoding if worker.is_colocated else 0, self.punctual.step_tokens
+        lanes, most = decoding if worker.is_colocated else 0, self._step_limit.tokens
         if sum(live.length - live.ordered for live in prompts) > most - lanes:
             most = fullest_step(most, worker.sm_count, self._limits.products)
         return max(1, most - lanes)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import chain, islice
 
-from engine.piece_size import PieceSize
 from engine.scheduler.live_request import LiveRequest
 
 LOOK_AHEAD = 256
@@ -15,54 +14,37 @@ PATIENCE = 8.0
 """Times the target: who has waited so long is overdue."""
 OVERDUE_EVERY = 8
 """One step in so many begins with those who are overdue, so that being put off has an end under any load."""
-STEP_PART = 0.3
-"""Of the target: so long a step may take. Who arrives waits for half of one, for one ordered ahead and for its own."""
 MEMORY = 0.9
 """What a step's weight in the measured speed becomes with the next one."""
 
 
 class Punctual:
-    """The order in which prompts are computed, and how many at once, from the target of the first token and the speed
-    that is measured.
+    """The order in which prompts are computed, from the target of the first token and the speed that is measured.
 
-    `target_seconds` 0: first come, first served. `most_tokens`: of a step, whatever the target. `clock` is the one of
-    `Request.received_at`.
+    `target_seconds` 0: first come, first served. `clock` is the one of `Request.received_at`.
     """
 
-    def __init__(self, target_seconds: float, most_tokens: int, clock: Callable[[], float]):
-        self._most_tokens = most_tokens
-        self._clock = clock
-        self._size = PieceSize(STEP_PART * target_seconds, most_tokens)
+    def __init__(self, target_seconds: float, clock: Callable[[], float]):
         self.target_seconds = target_seconds
+        self._clock = clock
         self._tokens = self._seconds = 0.0
         self._began = 0.0
         self._steps = 0
 
-    @property
-    def target_seconds(self) -> float:
-        return self._target_seconds
-
-    @target_seconds.setter
-    def target_seconds(self, seconds: float) -> None:
-        self._target_seconds = seconds
-        self._size.seconds = STEP_PART * seconds
-
-    @property
-    def step_tokens(self) -> int:
-        """What a step may have at most: so many that who comes meanwhile can still be in time."""
-        return min(self._most_tokens, self._size.tokens) if self.target_seconds else self._most_tokens
-
-    def computed(self, tokens: int) -> None:
-        """A step of so many tokens was reported."""
+    def computed(self, tokens: int) -> float:
+        """A step of so many tokens was reported; how many seconds it took."""
         now = self._clock()
         seconds, self._began = now - self._began, now
         self._tokens = MEMORY * self._tokens + tokens
         self._seconds = MEMORY * self._seconds + seconds
-        if seconds > 0 and self.target_seconds:
-            self._size.learn(tokens, seconds)
+        return seconds
 
-    def in_turn(self, prompts: Iterable[LiveRequest], ordered_tokens: int) -> Iterable[LiveRequest]:
-        """`prompts`, given as fairness has them, as they are to be computed after `ordered_tokens` tokens of others."""
+    def in_turn(self, prompts: Iterable[LiveRequest], ordered_tokens: int, step_tokens: int) -> Iterable[LiveRequest]:
+        """`prompts`, given as fairness has them, as they are to be computed after `ordered_tokens` tokens of others.
+
+        `step_tokens`: a prompt's token comes out with the step it is in, half of one later on average than the prompt
+        alone would need.
+        """
         now = self._clock()
         if not ordered_tokens:
             self._began = now
@@ -73,7 +55,7 @@ class Punctual:
         return chain(
             fewest_late(
                 list(islice(rest, LOOK_AHEAD)),
-                begins_at=now + (ordered_tokens + self.step_tokens / 2) / rate,  # a token comes with its step's end
+                begins_at=now + (ordered_tokens + step_tokens / 2) / rate,
                 target_seconds=self.target_seconds,
                 tokens_per_second=rate,
                 overdue_since=now - PATIENCE * self.target_seconds if self._steps % OVERDUE_EVERY == 0 else None,

@@ -57,7 +57,7 @@ class Scheduler:
         self.groups = Groups()
         self.outbox = Outbox()
         self.live: dict[int, LiveRequest] = {}
-        punctual = Punctual(limits.ttft_target_seconds, limits.prefill_token_budget, clock)
+        punctual = Punctual(limits.ttft_target_seconds, clock)
         self.prefill = PrefillQueue(limits, allocator, punctual)
         self.decode = DecodeBatch(limits, allocator)
         self.probes: dict[int, LiveRequest] = {}
@@ -149,7 +149,7 @@ class Scheduler:
         worker.did_step(report.seconds, report.borrowed_seconds)
         worker.prefilled_tokens += report.token_count
         self.work[Phase.PREFILL].did_step(report.seconds, report.token_count, report.borrowed_seconds)
-        self.prefill.punctual.computed(report.token_count)
+        self.prefill.computed(report.token_count)
         order = worker.in_flight.pop(report.sequence)
         first_tokens = {token.request_id: token for token in report.tokens}
         for chunk in order.chunks:

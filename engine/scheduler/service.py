@@ -202,8 +202,8 @@ class SchedulerService:
             case FreeCachedPages():
                 freed = CachedPagesFreed(self._scheduler.free_cached_pages())
                 self._scheduler.outbox.put(Channel.CONTROLLER, peer, freed)
-            case Aim(ttft_target_seconds):
-                self._scheduler.prefill.punctual.target_seconds = ttft_target_seconds
+            case Aim(ttft_target_seconds, tpot_target_seconds):
+                self._scheduler.prefill.aim(ttft_target_seconds, tpot_target_seconds)
             case AskLoad():
                 report = self._scheduler.load_report()
                 self._scheduler.outbox.put(Channel.CONTROLLER, peer, report)

@@ -171,9 +171,11 @@ class FreeCachedPages(Message, frozen=True):
 
 
 class Aim(Message, frozen=True):
-    """First tokens are to come within so many seconds of their requests, from now on; 0 for no target."""
+    """First tokens are to come within so many seconds of their requests, from now on, and the others so many seconds
+    apart; 0 for no target."""
 
     ttft_target_seconds: float
+    tpot_target_seconds: float = 0.0
 
 
 class AskLoad(Message, frozen=True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.request import Request, SamplingParams
 from engine.scheduler.live_request import LiveRequest
-from engine.scheduler.punctual import OVERDUE_EVERY, PATIENCE, STEP_PART, Punctual, fewest_late
+from engine.scheduler.punctual import OVERDUE_EVERY, PATIENCE, Punctual, fewest_late
 
 TARGET = 1.0
 RATE = 100.0
@@ -80,35 +80,17 @@ def test_no_order_makes_fewer_late(drawn: list[tuple[int, float]]) -> None:
 
 def test_the_speed_is_what_was_seen_and_the_overdue_have_their_turn() -> None:
     now = NOW
-    punctual = Punctual(TARGET, most_tokens=0, clock=lambda: now)
+    punctual = Punctual(TARGET, clock=lambda: now)
     long, short = prompt(1, 90, waited=TARGET * PATIENCE + 0.1), prompt(2, 20, waited=-1.0)
-    assert [live.id for live in punctual.in_turn([long, short], 0)] == [1, 2], "no speed is known yet"
+    assert [live.id for live in punctual.in_turn([long, short], 0, 0)] == [1, 2], "no speed is known yet"
     now += 1.0
     punctual.computed(100)
-    turns = [[live.id for live in punctual.in_turn([long, short], 0)] for _ in range(OVERDUE_EVERY)]
+    turns = [[live.id for live in punctual.in_turn([long, short], 0, 0)] for _ in range(OVERDUE_EVERY)]
     assert turns == [[2, 1]] * (OVERDUE_EVERY - 1) + [[1, 2]]
 
 
-def test_a_step_is_no_longer_than_its_part_of_the_target() -> None:
-    now = NOW
-    punctual = Punctual(TARGET, most_tokens=3000, clock=lambda: now)
-    assert punctual.step_tokens == 3000, "no speed is known yet"
-    rate = 10 * RATE
-    for _ in range(20):
-        punctual.in_turn([], punctual.step_tokens)
-        now += punctual.step_tokens / rate
-        punctual.computed(punctual.step_tokens)
-    assert punctual.step_tokens == int(STEP_PART * TARGET * rate)
-    punctual.target_seconds = 10 * TARGET
-    now += punctual.step_tokens / rate
-    punctual.computed(punctual.step_tokens)
-    assert punctual.step_tokens > int(STEP_PART * TARGET * rate), "another target is taken at once"
-    punctual.target_seconds = 0.0
-    assert punctual.step_tokens == 3000
-
-
 def test_without_a_target_the_order_stays() -> None:
-    punctual = Punctual(0.0, most_tokens=0, clock=lambda: NOW + 100.0)
-    punctual.in_turn([], 0)
+    punctual = Punctual(0.0, clock=lambda: NOW + 100.0)
+    punctual.in_turn([], 0, 0)
     punctual.computed(1)
-    assert [live.id for live in punctual.in_turn([prompt(1, 900), prompt(2, 1)], 0)] == [1, 2]
+    assert [live.id for live in punctual.in_turn([prompt(1, 900), prompt(2, 1)], 0, 0)] == [1, 2]
