@@ -32,8 +32,8 @@ AROUND_SECONDS = 5.0
 """What a row takes beside its requests."""
 WARMUP_SECONDS, GRACE_SECONDS = 7.0, 8.0
 CHUNKS = (512, 1024, 2048, 4096)
-NO_TARGETS = (60_000.0, 60_000.0)
-"""Told where chunks are to have their length whatever becomes of the targets."""
+NO_TPOT_TARGET = 60_000.0
+"""Milliseconds, told where chunks are to have their length whatever becomes of the tokens."""
 
 
 class Row(NamedTuple):
@@ -133,7 +133,7 @@ CHUNKED = tuple(
     Stage(
         f"semi-pd colocated, chunks of {chunk}",
         (*SHARED.options, "--prefill-token-budget", str(chunk)),
-        tuple(row._replace(targets=NO_TARGETS) for row in SHARED_ROWS),
+        tuple(row._replace(targets=(row.targets[0], NO_TPOT_TARGET)) for row in SHARED_ROWS if row.targets),
     )
     for chunk in CHUNKS
 )
