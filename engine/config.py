@@ -52,7 +52,8 @@ class ServerArgs(BaseSettings):
     Fields that are None are chosen for the machine: see `for_device`. A bad value raises `pydantic.ValidationError`;
     `explain` makes one sentence of it.
 
-    `insecure_bind` lets the endpoint listen beyond this machine without TLS. `max_requests_per_key`: live requests of
+    `insecure_bind` lets the endpoint listen beyond this machine without TLS. `max_queue_seconds`: a request that would
+    wait for longer before it begins is refused, None for no limit. `max_requests_per_key`: live requests of
     one API key, None for no limit. `max_connections`: of one gateway worker; beyond them the one that has been without
     a request for the longest makes room. `header_timeout_seconds`: how long a client may take to send a request's
     header, and be silent within its body. `slow_reader_seconds`: how long a client
@@ -120,6 +121,7 @@ class ServerArgs(BaseSettings):
     prefill_token_budget: int | None = Field(default=None, ge=1, le=1 << 20)
     max_running_requests: int | None = Field(default=None, ge=1, le=4096)
     max_queued_requests: int = Field(default=1024, ge=1, le=1 << 20)
+    max_queue_seconds: float | None = Field(default=None, gt=0.0)
     deterministic: bool = False
     in_place: bool = True
     standby: Standby = Standby.COLD

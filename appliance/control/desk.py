@@ -172,5 +172,12 @@ class ControlDesk:
 
 def _limits(settings: ServerArgs) -> dict[str, Any]:
     """As a simulated box has them."""
-    names = ("page_size", "max_model_len", "max_running_requests", "max_queued_requests", "prefill_token_budget")
+    names = (
+        "page_size",
+        "max_model_len",
+        "max_running_requests",
+        "max_queued_requests",
+        "max_queue_seconds",
+        "prefill_token_budget",
+    )
     return {name: getattr(settings, name) for name in (*names, "borrowing", "in_place")}

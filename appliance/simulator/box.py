@@ -27,6 +27,7 @@ class Box:
     max_model_len: int = 4096
     max_running_requests: int = 64
     max_queued_requests: int = 1024
+    max_queue_seconds: float | None = None
     prefill_token_budget: int = 256
     prefill_depth: int = 2
     ttft_target_ms: float = 0.0
@@ -42,6 +43,7 @@ class Box:
             max_model_len=self.max_model_len,
             max_running_requests=self.max_running_requests,
             max_queued_requests=self.max_queued_requests,
+            max_queue_seconds=self.max_queue_seconds,
             prefill_token_budget=self.prefill_token_budget,
             prefill_depth=self.prefill_depth,
             ttft_target_seconds=self.ttft_target_ms / 1000,

@@ -27,7 +27,7 @@ from bench.summary import p99_ms, percentiles
 from engine.errors import SemiPDError
 
 PROGRAM = ("python", "-m", "bench.faults")
-QUEUE_VARIABLE = "SEMI_PD_MAX_QUEUED_REQUESTS"
+QUEUE_VARIABLE = "SEMI_PD_MAX_QUEUE_SECONDS"
 PART_OF_THE_TARGET = 0.5
 """Of the target for the first token, that the queue may take; the rest is for the prompt itself."""
 STARTS_SECONDS = 120.0
@@ -47,8 +47,8 @@ def overload(
         2000.0
     ),
     tpot_ms: Annotated[float, Option("--tpot-ms", min=1.0, help="Target for the time per token after it.")] = 200.0,
-    queue: Annotated[
-        int | None, Option(min=1, help="How many may wait; as many as can be in time, by what is served, if absent.")
+    queue_seconds: Annotated[
+        float | None, Option(min=0.001, help="How long a request may wait; half of the first token's target if absent.")
     ] = None,
     saturating: Annotated[int, Option(min=1, help="Requests at once, to see how many are served.")] = 64,
     saturating_seconds: Annotated[float, Option(min=1.0, help="How long that is looked at.")] = 30.0,
@@ -64,6 +64,7 @@ def overload(
 ) -> None:
     """Send far more than is served, and look at refusals, at those accepted, and at every process' memory."""
     machine, file, budget = this_machine(), OverloadResults(results), Budget(budget_minutes)
+    may_wait = queue_seconds or ttft_ms / 1000 * PART_OF_THE_TARGET
     box = Box(["--gateway-workers", str(gateway_workers), "--ttft-target-ms", str(ttft_ms), *serve.split()])
     end_when_asked()
     with explained():
@@ -71,15 +72,14 @@ def overload(
         try:
             box.start()
             asked = OverloadConfiguration(
-                box.serves, times, minutes, tokens, ttft_ms, tpot_ms, queue, gateway_workers, seed
+                box.serves, times, minutes, tokens, ttft_ms, tpot_ms, gateway_workers, seed, queue_seconds=may_wait
             )
             if resume and file.has(asked, Origin.now(machine, PROGRAM)):
                 return
             budget.require(STARTS_SECONDS + saturating_seconds + 60 * minutes, f"{minutes:g} minutes of overload")
             served = _served_per_second(box, tokens, vocabulary, saturating, saturating_seconds)
-            limit = queue or max(1, int(served * ttft_ms / 1000 * PART_OF_THE_TARGET))
             box.stop()
-            os.environ[QUEUE_VARIABLE] = str(limit)
+            os.environ[QUEUE_VARIABLE] = str(may_wait)
             box.start()
             tasks = [
                 Task(
@@ -94,7 +94,7 @@ def overload(
                 for number in range(clients)
             ]
             outcome, memory = _flood(box, tasks)
-            file.append(_line(box, asked, machine, served, limit, outcome, memory))
+            file.append(_line(box, asked, machine, served, outcome, memory))
             Console().print(as_rich(file.lines[-1]))
         finally:
             box.stop()
@@ -137,7 +137,6 @@ def _line(
     asked: OverloadConfiguration,
     machine: Machine,
     served: float,
-    limit: int,
     outcome: Outcome,
     memory: dict[str, Grown],
 ) -> OverloadLine:
@@ -146,7 +145,6 @@ def _line(
         origin=Origin.now(machine, PROGRAM),
         configuration=asked,
         served_per_second=round(served, 3),
-        queue_limit=limit,
         requests=outcome.requests,
         whole=len(outcome.ttfts),
         within=sum(1000 * ttft <= asked.ttft_ms and 1000 * tpot <= asked.tpot_ms for ttft, tpot in pairs),

@@ -14,7 +14,8 @@ RESULTS = Path("bench/results/overload.jsonl")
 
 class OverloadConfiguration(msgspec.Struct, frozen=True):
     """What sets one overload apart from another. `times` what is served, for `minutes`; each request asks for `tokens`.
-    `queue`: how many may wait, None for as many as can be in time."""
+    `queue_seconds`: how long one may wait. Earlier there was a number of those that may, `queue`, None for as many as
+    can be in time."""
 
     serves: str
     times: float
@@ -22,9 +23,10 @@ class OverloadConfiguration(msgspec.Struct, frozen=True):
     tokens: int
     ttft_ms: float
     tpot_ms: float
-    queue: int | None
     gateway_workers: int
     seed: int
+    queue: int | None = None
+    queue_seconds: float | None = None
 
 
 class Grown(msgspec.Struct, frozen=True):
@@ -38,7 +40,8 @@ class Grown(msgspec.Struct, frozen=True):
 
 
 class OverloadLine(msgspec.Struct, frozen=True):
-    """`served_per_second` where as many as possible were under way, before; `queue_limit`: of those that may wait.
+    """`served_per_second` where as many as possible were under way, before; `queue_limit`: of those that may wait,
+    if it is a number.
 
     `whole`: answers that were accepted and whole, of which `within` kept both targets; of these are TTFT and TPOT.
     `refusal_ms`: from the begin of connecting to the refusal's end, and the longest. `too_long`: how requests were
@@ -49,7 +52,6 @@ class OverloadLine(msgspec.Struct, frozen=True):
     origin: Origin
     configuration: OverloadConfiguration
     served_per_second: float
-    queue_limit: int
     requests: int
     whole: int
     within: int
@@ -64,6 +66,7 @@ class OverloadLine(msgspec.Struct, frozen=True):
     pages_left: int | None
     late_ms_p99: float
     load_average: float
+    queue_limit: int | None = None
 
 
 class OverloadResults(LinesFile[OverloadLine]):

@@ -18,7 +18,7 @@ def heading(line: OverloadLine) -> str:
     asked = line.configuration
     return (
         f"{asked.times:g} times what is served, for {asked.minutes:g} minutes: {asked.serves}, "
-        f"{asked.gateway_workers} gateway workers, answers of {asked.tokens} tokens, {line.queue_limit} may wait"
+        f"{asked.gateway_workers} gateway workers, answers of {asked.tokens} tokens, {_who_may_wait(line)}"
     )
 
 
@@ -67,3 +67,8 @@ def _points(of: Percentiles | None) -> str:
 
 def _counts(counted: dict[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counted.items())) or "0"
+
+
+def _who_may_wait(line: OverloadLine) -> str:
+    seconds = line.configuration.queue_seconds
+    return f"{line.queue_limit} may wait" if seconds is None else f"nobody is to wait for more than {seconds:g} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import Overloaded
-from engine.scheduler.admission import too_many_of_key
+from engine.scheduler.admission import too_long_a_wait, too_many_of_key
 from engine.scheduler.load_table import NOT_READY, LoadSnapshot, LoadTable
 
 _NOT_READY_RETRY_SECONDS = 2
@@ -43,6 +43,8 @@ def admit(load: LoadSnapshot, key_id: str) -> None:
             f"{load.waiting} requests are waiting already, which is the limit.",
             retry_after_seconds=_QUEUE_FULL_RETRY_SECONDS,
         )
+    if load.wait_limit_seconds and load.wait_seconds > load.wait_limit_seconds:
+        raise too_long_a_wait(load.wait_seconds, load.wait_limit_seconds)
     live_of_key = load.live_by_key.get(key_id, 0)
     if load.key_limit and live_of_key >= load.key_limit:
         raise too_many_of_key(live_of_key)

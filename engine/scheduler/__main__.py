@@ -31,6 +31,7 @@ def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
         prefill_token_budget=settings.prefill_token_budget,
         grant_ahead_tokens=manifest.kv.page_size,
         max_requests_per_key=settings.max_requests_per_key,
+        max_queue_seconds=settings.max_queue_seconds,
         chunk_tokens=settings.chunk_tokens,
         ttft_target_seconds=settings.ttft_target_ms / 1000,
         tpot_target_seconds=settings.tpot_target_ms / 1000,

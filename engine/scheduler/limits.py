@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Limits:
     """`prefill_token_budget`: prompt tokens of one prefill order. `prefill_depth`: orders sent ahead of their reports,
     so that the worker finds the next one waiting. `grant_ahead_tokens`: how far ahead of its position a decoding
-    request is given pages. `max_requests_per_key`: live requests of one API key, None for no limit. `chunk_tokens`: of
-    a prompt's chunks where a request's bits must not depend on the others', None where a chunk may have any length.
+    request is given pages. `max_requests_per_key`: live requests of one API key, None for no limit.
+    `max_queue_seconds`: nobody is to wait for longer before it begins, None for no limit. `chunk_tokens`: of a prompt's
+    chunks where a request's bits must not depend on the others', None where a chunk may have any length.
     `ttft_target_seconds`: of the first token, 0 for none; `tpot_target_seconds`: of the others. `is_colocated`: a step
     of prefill is one of decode as well. `products`: (outputs, columns) of a layer's matrices."""
 
@@ -21,6 +22,7 @@ class Limits:
     prefill_depth: int = 2
     grant_ahead_tokens: int = 16
     max_requests_per_key: int | None = None
+    max_queue_seconds: float | None = None
     chunk_tokens: int | None = None
     ttft_target_seconds: float = 0.0
     tpot_target_seconds: float = 0.0

@@ -17,10 +17,10 @@ import msgspec
 KEY_SLOTS = 256
 """Keys whose live requests are counted; where more keys are live, those with the most requests are kept."""
 
-MAGIC = 0x53504C5433  # "SPLT3" names the layout below: another layout, another number
+MAGIC = 0x53504C5434  # "SPLT4" names the layout below: another layout, another number
 _HEADER = struct.Struct("=QQQ")  # magic, sequence, checksum of the content
 _MAGIC_WORD, _SEQUENCE_WORD, _CHECKSUM_WORD = range(3)
-_NUMBERS = struct.Struct("=15I3Q4dQ")  # a snapshot's fields in order, then how many key slots follow
+_NUMBERS = struct.Struct("=15I3Q6dQ")  # a snapshot's fields in order, then how many key slots follow
 _KEY = struct.Struct("=12sI")  # key id, live requests
 SIZE = _HEADER.size + _NUMBERS.size + KEY_SLOTS * _KEY.size
 _READ_ATTEMPTS = 100
@@ -34,6 +34,7 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `cached_pages`: free pages that still hold a prefix. `prefill_share`, `decode_share`: percent of the SMs asked for
     by the workers that take orders; `prefill_sms`, `decode_sms`: what they hold, 0 where there are none. Preemptions,
     steps, seconds spent in steps and those of them with the whole device (borrowed) count from the scheduler's start.
+    `wait_seconds`: how long a request that comes now would wait, at most `wait_limit_seconds` (0 for no limit).
     `live_by_key`: live requests of each key id.
     """
 
@@ -59,6 +60,8 @@ class LoadSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     decode_seconds: float = 0.0
     prefill_borrowed_seconds: float = 0.0
     decode_borrowed_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    wait_limit_seconds: float = 0.0
     live_by_key: dict[str, int] = {}
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 
 from engine.request import RequestState
@@ -10,6 +10,7 @@ from engine.scheduler.groups import Worker
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import LiveRequest
 from engine.scheduler.punctual import Punctual
+from engine.scheduler.queue_pace import QueuePace
 from engine.scheduler.step_limit import StepLimit
 from engine.scheduler.step_size import fullest_step
 from engine.scheduler.waiting import WaitingQueue
@@ -18,13 +19,14 @@ from engine.wire.to_worker import PrefillChunk
 
 
 class PrefillQueue:
-    """Requests that wait, and those whose prompt is being computed."""
+    """Requests that wait, and those whose prompt is being computed. `clock` is the one of `Request.received_at`."""
 
-    def __init__(self, limits: Limits, allocator: PageAllocator, punctual: Punctual):
+    def __init__(self, limits: Limits, allocator: PageAllocator, clock: Callable[[], float]):
         self._limits = limits
         self._allocator = allocator
-        self._punctual = punctual
+        self._punctual = Punctual(limits.ttft_target_seconds, clock)
         self._step_limit = StepLimit(limits)
+        self._pace = QueuePace(clock)
         self.waiting = WaitingQueue()
         self.running: list[LiveRequest] = []
 
@@ -36,6 +38,16 @@ class PrefillQueue:
     def computed(self, tokens: int) -> None:
         """A step of so many prompt tokens was reported."""
         self._step_limit.learn(tokens, self._punctual.computed(tokens))
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a request that comes now would wait before it begins, as things go."""
+        return self._pace.wait_seconds(len(self.waiting))
+
+    def add(self, live: LiveRequest) -> None:
+        """A request waits, for the first time or again."""
+        self._pace.comes(len(self.waiting))
+        self.waiting.add(live)
 
     def remove(self, live: LiveRequest) -> None:
         """Forget a request, whether it waits or its prompt is being computed."""
@@ -96,6 +108,7 @@ class PrefillQueue:
         if running >= self._limits.max_running_requests or not self._give_pages(live, running, epoch):
             return False
         self.waiting.remove(live)
+        self._pace.begins(len(self.waiting))
         self.waiting.charge(live.request.key_id, prompt_tokens=live.length - live.ordered)
         live.state = RequestState.PREFILLING
         self.running.append(live)

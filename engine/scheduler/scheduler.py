@@ -22,7 +22,6 @@ from engine.scheduler.outbox import Channel, Outbox
 from engine.scheduler.phase_work import PhaseWork
 from engine.scheduler.prefill import PrefillQueue
 from engine.scheduler.progress import Progress
-from engine.scheduler.punctual import Punctual
 from engine.scheduler.split_change import SplitChange, next_to_change
 from engine.scheduler.split_change import refusal as refusal_of_split
 from engine.storage.allocator import PageAllocator
@@ -57,8 +56,7 @@ class Scheduler:
         self.groups = Groups()
         self.outbox = Outbox()
         self.live: dict[int, LiveRequest] = {}
-        punctual = Punctual(limits.ttft_target_seconds, clock)
-        self.prefill = PrefillQueue(limits, allocator, punctual)
+        self.prefill = PrefillQueue(limits, allocator, clock)
         self.decode = DecodeBatch(limits, allocator)
         self.probes: dict[int, LiveRequest] = {}
         self.live_by_key: Counter[str] = Counter()
@@ -90,7 +88,9 @@ class Scheduler:
     def submit(self, gateway: bytes, request: Request) -> None:
         """Admit a request or refuse it; either way its gateway is told."""
         waiting, of_key = len(self.prefill.waiting), self.live_by_key[request.key_id]
-        problem = refusal(request, self.limits, waiting, of_key, self.groups.is_routed, self.pool_tokens)
+        problem = refusal(
+            request, self.limits, waiting, self.prefill.wait_seconds, of_key, self.groups.is_routed, self.pool_tokens
+        )
         if problem is not None:
             answer = Refused(request.request_id, problem.code or "", problem.message, problem.retry_after_seconds or 0)
             self.outbox.put(Channel.GATEWAY, gateway, answer)
@@ -117,7 +117,7 @@ class Scheduler:
         behind = len(emitted) if self.limits.chunk_tokens else 0
         live = LiveRequest(request, gateway, age=self._admitted, output_ids=emitted, behind=behind)
         self.live[live.id] = live
-        self.prefill.waiting.add(live)
+        self.prefill.add(live)
         if request.is_probe:
             self.probes[live.id] = live
         else:
@@ -426,7 +426,7 @@ class Scheduler:
         self.allocator.release(live.id)
         if live.exit is Exit.PREEMPTED:
             live.restart(draws_again=self.limits.chunk_tokens is not None)
-            self.prefill.waiting.add(live)
+            self.prefill.add(live)
         else:
             self._forget(live)
 

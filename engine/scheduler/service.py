@@ -309,5 +309,7 @@ def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
         decode_seconds=decode_work.seconds,
         prefill_borrowed_seconds=prefill_work.borrowed_seconds,
         decode_borrowed_seconds=decode_work.borrowed_seconds,
+        wait_seconds=scheduler.prefill.wait_seconds,
+        wait_limit_seconds=scheduler.limits.max_queue_seconds or 0.0,
         live_by_key=scheduler.live_by_key,
     )

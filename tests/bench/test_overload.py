@@ -66,7 +66,7 @@ def test_memory_is_looked_at_in_running_processes_only() -> None:
 
 
 ORIGIN = Origin("2026-01-01T00:00:00+00:00", "python -m bench.faults overload", Machine({}, "3.11.0", 2))
-CONFIGURATION = OverloadConfiguration("demo on cpu by duty", 10.0, 10.0, 32, 2000.0, 200.0, None, 2, 0)
+CONFIGURATION = OverloadConfiguration("demo on cpu by duty", 10.0, 10.0, 32, 2000.0, 200.0, 2, 0)
 
 
 def a_line(**changes: Any) -> OverloadLine:

@@ -54,7 +54,7 @@ def test_a_full_queue_comes_before_a_full_key(stand: Stand) -> None:
 @pytest.mark.parametrize(("live", "is_refused"), [(0, False), (1, False), (2, True), (3, True)])
 def test_the_scheduler_decides(live: int, is_refused: bool) -> None:
     request = Request(1, [7], SamplingParams(max_tokens=5))
-    problem = refusal(request, LIMITS, waiting=0, live_of_key=live, is_ready=True, pool_tokens=100)
+    problem = refusal(request, LIMITS, waiting=0, wait_seconds=0.0, live_of_key=live, is_ready=True, pool_tokens=100)
     assert (problem is not None) == is_refused
     if problem is not None:
         assert problem.code == "rate_limit_exceeded" and problem.retry_after_seconds == 1
@@ -63,4 +63,4 @@ def test_the_scheduler_decides(live: int, is_refused: bool) -> None:
 def test_without_a_limit_the_scheduler_admits_any_number() -> None:
     unlimited = Limits(max_model_len=100, max_running_requests=4, max_queued_requests=4, prefill_token_budget=64)
     request = Request(1, [7], SamplingParams(max_tokens=5))
-    assert refusal(request, unlimited, waiting=0, live_of_key=9999, is_ready=True, pool_tokens=100) is None
+    assert refusal(request, unlimited, 0, 9999.0, live_of_key=9999, is_ready=True, pool_tokens=100) is None
