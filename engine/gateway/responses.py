@@ -199,6 +199,7 @@ class ServerInfo(msgspec.Struct):
     prefill_token_budget: int | None
     max_running_requests: int | None
     max_queued_requests: int
+    max_queue_seconds: float | None
     max_body_bytes: int
     gateway_workers: int
 
