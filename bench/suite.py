@@ -98,6 +98,7 @@ SPLIT = Stage(
         rate("azure-conv", 22, TIGHT, (66, 34)),
         rate("azure-conv", 22, LOOSE, (72, 28)),
         rate("azure-conv", 24.5, LOOSE, (72, 28)),
+        rate("azure-conv", 25.5, LOOSE, (72, 28)),
         streams(128, "fixed:512/256", 2, 14.0, (80, 20)),
         rate("azure-code", 14, LOOSE, (84, 16)),
         rate("azure-code", 15, LOOSE, (84, 16)),
@@ -105,14 +106,15 @@ SPLIT = Stage(
         rate("mooncake", 3.1, LONG, (84, 16), seconds=40.0),
         rate("mooncake", 3.3, LONG, (84, 16), seconds=40.0),
         rate("mooncake", 3.8, LONG, (84, 16), seconds=40.0),
-        rate("reason", 8, LOOSE, (30, 70), seconds=40.0),
-        rate("reason", 10, LOOSE, (30, 70), seconds=40.0),
     ),
 )
 MANY = Stage(
     "semi-pd",
     ("--prefill", "33", "--decode", "67", "--max-running-requests", "512", "--gateway-workers", "4"),
-    tuple(rate("sharegpt", each, CHAT, seconds=20.0) for each in (48, 52, 58, 65)),
+    (
+        *(rate("sharegpt", each, CHAT, seconds=20.0) for each in (48, 52, 58, 65)),
+        *(rate("reason", each, LOOSE, seconds=40.0) for each in (16, 20)),
+    ),
 )
 MPS = Stage(
     "semi-pd by mps",
@@ -121,10 +123,10 @@ MPS = Stage(
 )
 SHARED_ROWS = (
     rate("azure-conv", 21, LOOSE),
-    rate("azure-conv", 22, LOOSE),
+    rate("azure-conv", 22.5, LOOSE),
     rate("azure-code", 14, LOOSE),
     rate("mooncake", 3.1, LONG, seconds=40.0),
-    rate("reason", 8, LOOSE, seconds=40.0),
+    rate("reason", 16, LOOSE, seconds=40.0),
     rate("sharegpt", 48, CHAT, seconds=20.0),
 )
 SHARED = Stage("semi-pd colocated", ("--mode", "colocated", "--max-running-requests", "512"), SHARED_ROWS)
