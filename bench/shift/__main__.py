@@ -33,7 +33,10 @@ def shift(
     answers: Annotated[str, Option(help="What is asked for in between: much decode.")] = "reason",
     answers_rate: Annotated[float, Option(min=0.01, help="Requests a second of it.")] = 6.0,
     part_seconds: Annotated[float, Option(min=1.0, help="How long each of the three parts lasts.")] = 300.0,
-    splits: Annotated[str, Option(help="Static splits to compare with.")] = "20/80,40/60,60/40,80/20",
+    splits: Annotated[
+        str, Option(help="Static splits to compare with; none, as '', where only the policy runs.")
+    ] = "20/80,40/60,60/40,80/20",
+    policy: Annotated[bool, Option(help="Run under the policy, too: without it only the splits are measured.")] = True,
     start: Annotated[str, Option(help="Where the policy begins.")] = "50/50",
     ttft_ms: Annotated[float, Option(help="Target for the first token.")] = 1500.0,
     tpot_ms: Annotated[float, Option(help="Target for the time per token after it.")] = 20.0,
@@ -69,7 +72,7 @@ def shift(
         url = running_url(instance)
         run = Shift(instance, find_endpoint(url, key_for(instance, url)), asked, vocabulary)
         console = Console()
-        for ruler in (POLICY, *(str(split) for split in splits_in(splits))):
+        for ruler in rulers(policy, splits):
             if resume and file.has(asked, machine, ruler):
                 continue
             budget.require(3 * part_seconds + asked.window_seconds, f"the run of {ruler} could be made")
@@ -77,6 +80,17 @@ def shift(
             console.print(f"{ruler}: {file.lines[-1].attainment:.1%} of {file.lines[-1].requests} within the targets")
         for group in compared(line for line in file.lines if line.configuration == asked):
             console.print(as_rich(group))
+
+
+def rulers(policy: bool, splits: str) -> list[str]:
+    """The policy first, if it runs, then each static split; raises `ValueError` with a sentence where nothing is left.
+
+    Runs of several appliances side by side, each with one ruler, append to files that are compared as one.
+    """
+    fixed = [str(split) for split in splits_in(splits)] if splits else []
+    if not policy and not fixed:
+        raise ValueError("Neither the policy nor any split is to be measured: give --splits, or leave out --no-policy.")
+    return [POLICY] * policy + fixed
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from bench.machine import Machine
 from bench.record import Record
 from bench.report import report
 from bench.results import Origin
+from bench.shift.__main__ import rulers
 from bench.shift.load import arrivals_of, kept_by_part
 from bench.shift.result import POLICY, Kept, Part, ShiftConfiguration, ShiftLine, ShiftResults
 from bench.shift.table import compared, headings, row, verdict
@@ -61,6 +62,14 @@ def test_the_policy_is_compared_with_the_best_single_split_and_the_best_of_each_
 
 def test_without_both_there_is_no_verdict() -> None:
     assert all(verdict(group) == "" for runs in (RUNS[:2], RUNS[2:]) for group in compared(runs))
+
+
+def test_the_policy_and_the_splits_run_together_or_alone() -> None:
+    assert rulers(True, "30/70,70/30") == [POLICY, "30/70", "70/30"]
+    assert rulers(True, "") == [POLICY]
+    assert rulers(False, "30/70") == ["30/70"]
+    with pytest.raises(ValueError, match="Neither the policy nor any split"):
+        rulers(False, "")
 
 
 def test_what_was_run_is_found_again(tmp_path: Path) -> None:
