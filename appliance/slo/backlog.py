@@ -8,6 +8,8 @@ from appliance.slo.window import WindowSummary
 
 IDLE_PART = 0.25
 """Of the chip: with so much of its speed unused, prefill is not what requests wait for."""
+BURST = 0.1
+"""Of a window's requests: so many may wait at a moment because they have just come together."""
 
 
 def prefill_delay_ms(
@@ -26,11 +28,15 @@ def prefill_delay_ms(
 
 
 def waits_for_lanes(seen: WindowSummary, speed: float, load: float, target: SLOTarget) -> bool:
-    """True if requests wait although prefill has time: for a place in the decode batch, or for pages."""
+    """True if requests wait although prefill has time: for a place in the decode batch, or for pages.
+
+    A few wait wherever prompts come in bursts. `load` is that of the window or, if that is more, the one that is
+    forecast: where it has just grown, prefill had time only before.
+    """
     if seen.ttft_ms is None or not load or not seen.served_decode:
         return False
     is_late = seen.ttft_ms.p95 > target.ttft_target_ms
-    return is_late and seen.waiting > 0 and speed - load > IDLE_PART * speed
+    return is_late and seen.waiting > BURST * seen.samples and speed - load > IDLE_PART * speed
 
 
 def wait_for_lanes_ms(seen: WindowSummary, now: Speeds, other: Speeds) -> float:

@@ -53,6 +53,10 @@ class Capacity:
         ]
         return through(points).slope if has_spread(points) else 0.0
 
+    def prompt_ms(self, tokens: float) -> float:
+        """What a prompt of so many tokens takes on the whole chip; 0.0 until that is known."""
+        return 1000 * tokens / self.prefill_rate if self.prefill_rate else 0.0
+
     def utilization(self, load: Load) -> Utilization:
         """λ is offered prompt tokens over the chip's rate.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
-from appliance.slo.forecast import forecast
+from appliance.slo.forecast import Step, forecast, step_in
 
 SPANS_A_WINDOW = 3
 SPANS_KEPT = 12
@@ -20,6 +21,17 @@ class Load(NamedTuple):
 
     def plus(self, other: Load) -> Load:
         return Load(self.prefill + other.prefill, self.decode + other.decode)
+
+
+class Offer(NamedTuple):
+    """Load, and how many tokens its prompts have on average, 0.0 where none came.
+
+    `is_new`: it began within the window, so that the window's latencies are of two loads.
+    """
+
+    load: Load = Load()
+    prompt_tokens: float = 0.0
+    is_new: bool = False
 
 
 class Arrivals:
@@ -37,24 +49,43 @@ class Arrivals:
         self._requests[span] += 1
         self._tokens[span] += prompt_tokens
 
-    def offered(self, now: float, mean_output: float) -> Load:
+    def offered(self, now: float, mean_output: float) -> Offer:
         """Over the last window, or since the first arrival; answers are taken to be `mean_output` tokens long."""
         seconds = self._seconds(now)
         if not seconds:
-            return Load()
+            return Offer()
         spans = range(self._first(now, SPANS_A_WINDOW), math.floor(now / self._span) + 1)
         prompt_tokens = sum(self._tokens[span] for span in spans)
         requests = sum(self._requests[span] for span in spans)
-        return Load(prompt_tokens / seconds, requests * mean_output / seconds)
+        load = Load(prompt_tokens / seconds, requests * mean_output / seconds)
+        return Offer(load, prompt_tokens / requests if requests else 0.0)
 
-    def forecast(self, now: float, offered: Load) -> Load:
-        """The same over the next window; answers follow requests in proportion."""
+    def forecast(self, now: float, offered: Offer, mean_output_since: Callable[[float], float]) -> Offer:
+        """The same over the next window: after a step, the load since then; else the last window's and its trend.
+
+        Answers follow requests in proportion; `mean_output_since`: of requests that came since a time.
+        """
         self._expire(now)
-        prefill = forecast(self._series(self._tokens, now), offered.prefill, SPANS_A_WINDOW)
-        series = self._series(self._requests, now)
-        recent = sum(series[-SPANS_A_WINDOW:]) / SPANS_A_WINDOW
-        growth = forecast(series, recent, SPANS_A_WINDOW) / recent if recent else 1.0
-        return Load(prefill, offered.decode * growth)
+        tokens, requests = self._series(self._tokens, now), self._series(self._requests, now)
+        if step := _larger(step_in(tokens), step_in(requests)):
+            return self._since_step(step, now, tokens, requests, mean_output_since)
+        prefill = forecast(tokens, offered.load.prefill, SPANS_A_WINDOW)
+        recent = sum(requests[-SPANS_A_WINDOW:]) / SPANS_A_WINDOW
+        growth = forecast(requests, recent, SPANS_A_WINDOW) / recent if recent else 1.0
+        return Offer(Load(prefill, offered.load.decode * growth), offered.prompt_tokens)
+
+    def _since_step(
+        self,
+        step: Step,
+        now: float,
+        tokens: list[float],
+        requests: list[float],
+        mean_output_since: Callable[[float], float],
+    ) -> Offer:
+        prompts, count = (sum(series[-step.spans :]) / step.spans for series in (tokens, requests))
+        since = self._first(now, step.spans) * self._span
+        load = Load(prompts, count * mean_output_since(since))
+        return Offer(load, prompts / count if count else 0.0, step.spans < SPANS_A_WINDOW)
 
     def _series(self, counts: Counter[int], now: float) -> list[float]:
         """Per second, of whole spans only, the latest last."""
@@ -76,3 +107,7 @@ class Arrivals:
         for counts in (self._requests, self._tokens):
             for span in [span for span in counts if span < self._first(now, SPANS_KEPT)]:
                 del counts[span]
+
+
+def _larger(one: Step | None, other: Step | None) -> Step | None:
+    return max((step for step in (one, other) if step), key=lambda step: step.errors, default=None)

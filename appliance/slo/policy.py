@@ -116,7 +116,9 @@ def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_forc
     lacking = Phase.DECODE if predictor.is_blocked(seen, now) else shown.worst
     short = frozenset(split for split in settings.ladder if predictor.is_short(seen, predictor.profile.speeds(split)))
     stays = predictor.predict(seen, now, now)
-    return View(seen, in_force, shown, stays, rungs, predictor.confidence(seen.at), lacking, short)
+    return View(
+        seen, in_force, shown, stays, rungs, predictor.confidence(seen.at, seen.next_prompt_tokens), lacking, short
+    )
 
 
 def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:

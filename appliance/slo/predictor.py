@@ -2,7 +2,8 @@
 
 From Semi-PD (arXiv 2504.19867), with x and y the speeds of prefill and decode at a split, read through the profile:
 TTFT(x) = a₁ / (x − λ) + b₁ and TPOT(y) = a₂ / (y − μ) + b₂. λ and μ are the offered loads; the paper has μ = 0,
-which is what remains where the cost of one more request in the batch is not known.
+which is what remains where the cost of one more request in the batch is not known. a₁ and b₁ are in proportion to the
+work of a prompt (in an M/M/1 queue a₁ is just that), so that a curve learnt from short prompts holds for long ones too.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Sample(NamedTuple):
     """One window. None where a latency says nothing of its phase: nothing was seen, or it was waiting for the other.
 
     `own` is the part of the window, from 0 to 1 for each phase, in which it did not borrow the other's share: so much a
-    latency says of the split.
+    latency says of the split. `prompt_ms` is what the mean prompt takes on the whole chip, 0.0 where nobody tells.
     """
 
     at: float
@@ -51,6 +52,7 @@ class Sample(NamedTuple):
     ttft_ms: float | None
     tpot_ms: float | None
     own: Speeds = Speeds(1.0, 1.0)
+    prompt_ms: float = 0.0
 
 
 class _Seen(NamedTuple):
@@ -83,9 +85,14 @@ class Predictor:
     samples: tuple[Sample, ...] = ()
 
     def learned(self, seen: WindowSummary, speeds: Speeds) -> Predictor:
-        """With one more window, during all of which the phases had `speeds`."""
+        """With one more window, during all of which the phases had `speeds`.
+
+        If it had two loads, its latencies are of neither.
+        """
         capacity = self.capacity.learned(seen, speeds, self.profile)
         load = capacity.utilization(seen.offered)
+        if seen.is_mixed:
+            return replace(self, capacity=capacity)
         ttft = seen.ttft_ms.p95 if seen.ttft_ms else None
         tpot = seen.tpot_ms.p95 if seen.tpot_ms else None
         if speeds.prefill <= load.prefill + MARGIN or self.is_blocked(seen, speeds):
@@ -93,7 +100,7 @@ class Predictor:
         if speeds.decode <= load.decode + MARGIN:
             tpot = None
         own = Speeds(seen.work.prefill_own_part, seen.work.decode_own_part) if seen.work else Speeds(1.0, 1.0)
-        sample = Sample(seen.at, speeds, load, ttft, tpot, own)
+        sample = Sample(seen.at, speeds, load, ttft, tpot, own, capacity.prompt_ms(seen.prompt_tokens))
         return replace(self, capacity=capacity, samples=(*self.samples, sample)[-KEPT:])
 
     # ── what it would be ────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,7 +121,8 @@ class Predictor:
 
     def is_blocked(self, seen: WindowSummary, now: Speeds) -> bool:
         """True if requests wait for decode rather than for prefill."""
-        return waits_for_lanes(seen, now.prefill, self.capacity.utilization(seen.offered).prefill, self.target)
+        load = max(self.capacity.utilization(offered).prefill for offered in (seen.offered, seen.forecast))
+        return waits_for_lanes(seen, now.prefill, load, self.target)
 
     def is_short(self, seen: WindowSummary, speeds: Speeds) -> bool:
         """True if at these speeds a phase would get less done than is forecast to come, as far as capacity is known."""
@@ -123,24 +131,35 @@ class Predictor:
 
     def _prefill_ttft_ms(self, seen: WindowSummary, now: Speeds, other: Speeds, was: float, will_be: float) -> float:
         """Curve and backlog. What is seen moves the curve only where the curve is what is seen."""
-        fit = self.fit_ttft(seen.at)
-        is_telling = now.prefill > was + MARGIN and not self.is_blocked(seen, now)
+        fit = self.fit_ttft(seen.at, seen.prompt_tokens)
+        is_telling = now.prefill > was + MARGIN and not seen.is_mixed and not self.is_blocked(seen, now)
         anchor = _anchor(seen.ttft_ms, fit.at(now.prefill, was)) if is_telling else 1.0
         rate = self.capacity.prefill_rate
         delay_ms = prefill_delay_ms(seen, rate, now.prefill, was, other.prefill, will_be)
-        return anchor * fit.at(other.prefill, will_be) + delay_ms
+        longer = _ratio(seen.next_prompt_tokens, seen.prompt_tokens)
+        return anchor * longer * fit.at(other.prefill, will_be) + delay_ms
 
-    def fit_ttft(self, at: float) -> Fit:
-        points = [_Seen(s.at, _reach(s.speeds.prefill, s.load.prefill), s.ttft_ms, s.own.prefill) for s in self.samples]
+    def fit_ttft(self, at: float, prompt_tokens: float = 0.0) -> Fit:
+        """For prompts of so many tokens on average; 0.0 takes all that was seen for alike."""
+        prompt_ms = self.capacity.prompt_ms(prompt_tokens)
+        points = [
+            _Seen(
+                at=sample.at,
+                reach=_reach(sample.speeds.prefill, sample.load.prefill),
+                ms=None if sample.ttft_ms is None else sample.ttft_ms * _ratio(prompt_ms, sample.prompt_ms),
+                own=sample.own.prefill,
+            )
+            for sample in self.samples
+        ]
         return self._fit(points, at, self.target.ttft_target_ms)
 
     def fit_tpot(self, at: float) -> Fit:
         points = [_Seen(s.at, _reach(s.speeds.decode, s.load.decode), s.tpot_ms, s.own.decode) for s in self.samples]
         return self._fit(points, at, self.target.tpot_target_ms)
 
-    def confidence(self, at: float) -> float:
+    def confidence(self, at: float, prompt_tokens: float = 0.0) -> float:
         """Of the less certain one of both."""
-        return min(self.fit_ttft(at).confidence, self.fit_tpot(at).confidence)
+        return min(self.fit_ttft(at, prompt_tokens).confidence, self.fit_tpot(at).confidence)
 
     def _fit(self, seen: list[_Seen], at: float, target_ms: float) -> Fit:
         """Errors count relative to the target, or to what was seen if that is more: bad latency is no bad fit.
@@ -164,6 +183,11 @@ class Predictor:
 def _reach(speed: float, load: float) -> float:
     """1 / (speed − load), held where the load comes nearer than the margin."""
     return 1.0 / max(speed - load, MARGIN)
+
+
+def _ratio(new: float, old: float) -> float:
+    """1.0 where one of both is not known."""
+    return new / old if new and old else 1.0
 
 
 def _anchor(seen: Percentiles | None, fitted_ms: float) -> float:

@@ -16,8 +16,9 @@ from appliance.slo.percentiles import Percentiles, Weighted, percentiles
 class WindowSummary:
     """`samples`: requests that TTFT or TPOT was read from. `waiting_prompt_tokens`: of requests without a first token.
 
-    `served_decode` is in tokens a second. `work`: what the workers computed within the window, None if nobody reported
-    it. `prefill_utilization`: as reported with percentiles, None otherwise.
+    `prompt_tokens` of a request on average, and `next_prompt_tokens` as forecast; 0.0 where nobody tells. `is_mixed`:
+    the load took a step within the window. `served_decode` is in tokens a second. `work`: what the workers computed
+    within the window, None if nobody reported it. `prefill_utilization`: as reported with percentiles, None otherwise.
     """
 
     at: float
@@ -30,6 +31,9 @@ class WindowSummary:
     waiting_prompt_tokens: int = 0
     offered: Load = field(default_factory=Load)
     forecast: Load = field(default_factory=Load)
+    prompt_tokens: float = 0.0
+    next_prompt_tokens: float = 0.0
+    is_mixed: bool = False
     served_decode: float = 0.0
     work: WorkTotals | None = None
     prefill_utilization: float | None = None
@@ -96,7 +100,10 @@ class Window:
         running = [record for record in records if record.is_running]
         ttft = [Weighted(1000 * record.ttft_seconds(now)) for record in records if self._began_lately(record, now)]
         tpot = [Weighted(1000 * seconds) for record in records if (seconds := record.tpot_seconds(now)) is not None]
-        offered = self._arrivals.offered(now, self._mean_output(records))
+        offered = self._arrivals.offered(now, _mean_output(records))
+        forecast = self._arrivals.forecast(
+            now, offered, lambda since: _mean_output([record for record in records if record.arrived_at >= since])
+        )
         summary = WindowSummary(
             at=now,
             seconds=self.seconds,
@@ -106,8 +113,11 @@ class Window:
             waiting=len(waiting),
             running=len(running),
             waiting_prompt_tokens=sum(record.prompt_tokens for record in waiting),
-            offered=offered,
-            forecast=self._arrivals.forecast(now, offered),
+            offered=offered.load,
+            forecast=forecast.load,
+            prompt_tokens=offered.prompt_tokens,
+            next_prompt_tokens=forecast.prompt_tokens,
+            is_mixed=forecast.is_new,
             served_decode=sum(self._tokens_within(record, now) for record in records) / self.seconds,
             work=self._work[-1].totals.since(self._work[0].totals) if len(self._work) > 1 else None,
         )
@@ -150,13 +160,6 @@ class Window:
             return float(record.output_tokens if first >= now - self.seconds else 0)
         return record.output_tokens * max(0.0, last - max(first, now - self.seconds)) / (last - first)
 
-    def _mean_output(self, records: list[RequestRecord]) -> float:
-        """Tokens of an answer; one that is still being given is at least as long as it is, and as others are."""
-        whole = [record.output_tokens for record in records if record.is_finished]
-        usual = sum(whole) / len(whole) if whole else 0.0
-        lengths = whole + [max(record.output_tokens, usual) for record in records if record.is_running]
-        return sum(lengths) / len(lengths) if lengths else 0.0
-
     def _expire(self, now: float) -> None:
         since = now - self.seconds
         for request_id in list(self._ended_before(since)):
@@ -170,3 +173,11 @@ class Window:
         for record in self._records.values():
             if record.is_finished and (record.last_token_at or record.arrived_at) < since:
                 yield record.request_id
+
+
+def _mean_output(records: list[RequestRecord]) -> float:
+    """Tokens of an answer; one that is still being given is at least as long as it is, and as others are."""
+    whole = [record.output_tokens for record in records if record.is_finished]
+    usual = sum(whole) / len(whole) if whole else 0.0
+    lengths = whole + [max(record.output_tokens, usual) for record in records if record.is_running]
+    return sum(lengths) / len(lengths) if lengths else 0.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from appliance.slo.backlog import prefill_delay_ms
+from appliance.slo.backlog import prefill_delay_ms, waits_for_lanes
 from appliance.slo.capacity import Capacity
 from appliance.slo.line import Point, through
 from appliance.slo.metrics import WorkTotals
@@ -80,6 +81,43 @@ def test_beyond_capacity_the_backlog_tells_the_delay() -> None:
     assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 0.8, 0.9) == pytest.approx(1000 * 50_000 / 8000)
     assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 1.0, 0.9) == 0.0
     assert prefill_delay_ms(seen, None, 0.5, 0.9, 0.5, 0.9) == 0.0
+
+
+def test_a_curve_of_short_prompts_holds_for_long_ones() -> None:
+    """5,000 prompt tokens a second on the whole chip; a first token takes five times what its prompt alone would."""
+    predictor = Predictor(Profile.duty(), TARGET)
+    for number, (tokens, x) in enumerate([(20, 0.3), (20, 0.5), (20, 0.8), (20, 0.5)]):
+        predictor = predictor.learned(computing(30.0 * number, tokens, 5 * tokens / 5.0 / x), Speeds(x, 1 - x))
+    long = computing(120.0, 200, 5 * 200 / 5.0 / 0.5)
+    assert predictor.predict(long, Speeds(0.5, 0.5), Speeds(0.8, 0.2)).ttft_ms == pytest.approx(250.0, rel=0.01)
+    coming = replace(computing(120.0, 20, 40.0), next_prompt_tokens=200.0)
+    assert predictor.predict(coming, Speeds(0.5, 0.5), Speeds(0.8, 0.2)).ttft_ms == pytest.approx(250.0, rel=0.01)
+
+
+def computing(at: float, prompt_tokens: float, ttft: float) -> WindowSummary:
+    work = WorkTotals(prefill_tokens=1000, prefill_seconds=0.2)
+    return window(at, ttft, 20.0, work=work, prompt_tokens=prompt_tokens, next_prompt_tokens=prompt_tokens)
+
+
+def test_a_window_of_two_loads_says_nothing_of_either() -> None:
+    predictor = taught(100.0, 50.0, 10.0, 0.0, [0.3, 0.5, 0.7])
+    seen = window(90.0, 9000.0, 900.0, is_mixed=True)
+    assert predictor.learned(seen, Speeds(0.5, 0.5)).samples == predictor.samples
+
+
+@pytest.mark.parametrize(("waiting", "waits"), [(7, False), (30, True)])
+def test_a_burst_of_prompts_does_not_wait_for_lanes(waiting: int, waits: bool) -> None:
+    seen = window(0.0, 5000.0, 20.0, Load(1000.0, 500.0), served_decode=480.0, waiting=waiting)
+    assert waits_for_lanes(seen, 0.5, 0.2, TARGET) is waits
+
+
+def test_prompts_whose_load_has_just_grown_wait_for_prefill() -> None:
+    """Of 5,000 prompt tokens a second on the whole chip: a tenth over the window, and half of them from now on."""
+    work = WorkTotals(prefill_tokens=15_000, prefill_seconds=3.0)
+    seen = window(0.0, 5000.0, 20.0, Load(500.0, 500.0), work=work, served_decode=480.0, waiting=30)
+    predictor = Predictor(Profile.duty(), TARGET).learned(seen, Speeds(0.5, 0.5))
+    assert predictor.is_blocked(seen, Speeds(0.5, 0.5))
+    assert not predictor.is_blocked(replace(seen, forecast=Load(2400.0, 500.0)), Speeds(0.5, 0.5))
 
 
 def test_bad_latency_is_no_bad_fit() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.slo.forecast import forecast, significant_slope
+from appliance.slo.forecast import forecast, significant_slope, step_in
 from appliance.slo.metrics import RequestRecord, WorkloadMetrics, WorkTotals
 from appliance.slo.percentiles import Weighted, percentiles
 from appliance.slo.window import Window
@@ -107,6 +109,43 @@ def test_a_rise_is_forecast_to_go_on_and_noise_is_not() -> None:
     assert forecast([10.0 * span for span in range(12)], 110.0, 3) > 115
     assert significant_slope([5, 9, 4, 8, 6, 7, 5, 9, 4, 8, 6, 7]) == 0.0
     assert forecast([100.0, 80.0, 60.0, 40.0, 20.0, 0.0], 10.0, 3) == 0.0
+
+
+NOISE = [1.0, -2.0, 0.0, 2.0, -1.0, 1.0, -1.0, 2.0, 0.0, -2.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("spans", [1, 2, 3, 6])
+@pytest.mark.parametrize(("before", "after"), [(60.0, 12.0), (12.0, 60.0), (0.0, 60.0)])
+def test_a_step_is_found_where_it_was_taken(spans: int, before: float, after: float) -> None:
+    levels = [before] * (12 - spans) + [after] * spans
+    step = step_in([level + noise for level, noise in zip(levels, NOISE, strict=True)])
+    assert step is not None and step.spans == spans
+
+
+def test_noise_a_rise_and_one_burst_are_no_steps() -> None:
+    assert step_in([10 + noise for noise in NOISE]) is None
+    assert step_in([10.0 * at + noise for at, noise in enumerate(NOISE)]) is None
+    assert step_in([10.0, 11.0, 9.0, 40.0, 10.0, 11.0, 9.0, 10.0]) is None
+    assert step_in([10.0, 10.0, 10.0, 10.0, 60.0]) is None  # so little past tells nothing
+
+
+@given(st.lists(st.floats(0, 1e5), max_size=12))
+def test_a_step_leaves_some_past_before_it(series: list[float]) -> None:
+    step = step_in(series)
+    assert step is None or 1 <= step.spans <= len(series) - 3
+
+
+def test_after_a_step_the_forecast_is_of_what_has_come_since() -> None:
+    """For 100 s requests of 100 tokens and 10 of answer, then, at the same rate, of 20 tokens and 50 of answer."""
+    window = Window(30.0)
+    for number in range(240):
+        record = finished(number, 0.5 * number, 0.1, 10 if number < 200 else 50, 0.01)
+        window.observe(record if number < 200 else replace(record, prompt_tokens=20))
+    seen = window.summary(120.0)
+    assert seen.forecast == pytest.approx((40.0, 100.0), rel=0.05)
+    assert seen.next_prompt_tokens == pytest.approx(20.0)
+    assert seen.offered.prefill == pytest.approx((20 * 100 + 40 * 20) / 30, rel=0.05)
+    assert seen.is_mixed
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=12), st.floats(0, 1e5))
