@@ -56,7 +56,7 @@ class StandInEngine:
         started.set_result(None)
         return started
 
-    def aim(self, ttft_target_ms: float) -> None:
+    def aim(self, ttft_target_ms: float, tpot_target_ms: float) -> None:
         """Nothing is computed, so nothing is computed in another order."""
 
     def watch_load(self, seconds: float, on_report: Callable[[LoadReport], None]) -> None:
