@@ -33,10 +33,8 @@ def _decode_operations(step: Step, config: ModelConfig) -> float:
 def _prefill_operations(step: Step, config: ModelConfig) -> float:
     """Each token looks at itself and those before it, which is half of all pairs. Only the last has logits, so of the
     others the last layer needs K and V alone."""
-    one_layer, keys_and_values = (
-        layer_parameters(config) / config.num_layers,
-        2 * config.hidden_size * _kv_width(config),
-    )
+    one_layer = layer_parameters(config) / config.num_layers
+    keys_and_values = 2 * config.hidden_size * _kv_width(config)
     whole_layers = layer_parameters(config) - one_layer
     before_the_last = step.context * whole_layers + (step.context - 1) * keys_and_values
     matrices = 2 * (before_the_last + one_layer + head_parameters(config))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import chain, islice
 
+from engine.scheduler.fading import Fading
 from engine.scheduler.live_request import LiveRequest
 
 LOOK_AHEAD = 256
@@ -27,7 +28,7 @@ class Punctual:
     def __init__(self, target_seconds: float, clock: Callable[[], float]):
         self.target_seconds = target_seconds
         self._clock = clock
-        self._tokens = self._seconds = 0.0
+        self._speed = Fading(MEMORY)
         self._began = 0.0
         self._steps = 0
 
@@ -35,8 +36,7 @@ class Punctual:
         """A step of so many tokens was reported; how many seconds it took."""
         now = self._clock()
         seconds, self._began = now - self._began, now
-        self._tokens = MEMORY * self._tokens + tokens
-        self._seconds = MEMORY * self._seconds + seconds
+        self._speed.saw(tokens, seconds)
         return seconds
 
     def in_turn(self, prompts: Iterable[LiveRequest], ordered_tokens: int, step_tokens: int) -> Iterable[LiveRequest]:
@@ -48,10 +48,10 @@ class Punctual:
         now = self._clock()
         if not ordered_tokens:
             self._began = now
-        if not (self.target_seconds and self._tokens and self._seconds):
+        if not (self.target_seconds and self._speed.amount and self._speed.seconds):
             return prompts
         self._steps += 1
-        rate, rest = self._tokens / self._seconds, iter(prompts)
+        rate, rest = self._speed.amount / self._speed.seconds, iter(prompts)
         return chain(
             fewest_late(
                 list(islice(rest, LOOK_AHEAD)),

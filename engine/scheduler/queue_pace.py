@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.scheduler.fading import Fading
+
 MEMORY = 0.97
 """What a beginning's weight becomes with the next one."""
 
@@ -17,7 +19,7 @@ class QueuePace:
     def __init__(self, clock: Callable[[], float]):
         self._clock = clock
         self._since = clock()
-        self._seconds = self._count = 0.0
+        self._begun = Fading(MEMORY)
 
     def comes(self, waiting: int) -> None:
         """One more waits, behind so many."""
@@ -28,10 +30,9 @@ class QueuePace:
         """One waits no more; so many still do."""
         now = self._clock()
         if waiting:
-            self._seconds = MEMORY * self._seconds + now - self._since
-            self._count = MEMORY * self._count + 1
+            self._begun.saw(1, now - self._since)
         self._since = now
 
     def wait_seconds(self, waiting: int) -> float:
         """Of the next one behind `waiting`; 0 while nobody had to wait yet."""
-        return waiting * self._seconds / self._count if self._count else 0.0
+        return waiting * self._begun.seconds / self._begun.amount if self._begun.amount else 0.0

@@ -12,15 +12,20 @@ WORTH = 0.005
 """A larger step is taken if it leaves no more than this part of the time more unused."""
 
 
-@cache
 def fullest_step(most_tokens: int, sm_count: int, products: tuple[tuple[int, int], ...]) -> int:
     """Of the steps of more than half of `most_tokens` up to all of them, the largest of those that waste the least.
 
     `products`: (outputs, columns) of the matrices of a layer. Without SMs, as on the CPU, it is `most_tokens`.
     """
-    sizes = range(most_tokens // TILE_ROWS * TILE_ROWS, most_tokens // 2, -TILE_ROWS)
-    if not (sm_count and products and sizes):
-        return most_tokens
+    most_tiles = most_tokens // TILE_ROWS
+    return _fullest(most_tiles, sm_count, products) if sm_count and products and most_tiles else most_tokens
+
+
+@cache
+def _fullest(most_tiles: int, sm_count: int, products: tuple[tuple[int, int], ...]) -> int:
+    """By whole tiles: the limit moves with every step that is seen, and each of its values would be kept."""
+    most_tokens = most_tiles * TILE_ROWS
+    sizes = range(most_tokens, most_tokens // 2, -TILE_ROWS)
     used = {size: used_part(size, sm_count, products) for size in sizes}
     return next(size for size in sizes if used[size] >= max(used.values()) - WORTH)
 
