@@ -30,7 +30,10 @@ SETTLE_SECONDS = 5.0
 ROTATE_SECONDS = 8.0
 AROUND_SECONDS = 5.0
 """What a row takes beside its requests."""
-WARMUP_SECONDS, GRACE_SECONDS = 7.0, 8.0
+PROFILE_SECONDS = 60.0
+WARMUP_SECONDS = 7.0
+ENDING_SECONDS, LONG_ENDING_SECONDS = 10.0, 50.0
+"""What the last answers are held to take; three times as long they are waited for."""
 CHUNKS = (512, 1024, 2048, 4096)
 NO_TPOT_TARGET = 60_000.0
 """Milliseconds, told where chunks are to have their length whatever becomes of the tokens."""
@@ -52,11 +55,17 @@ class Row(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Rows of one appliance. `system`: what the results call it."""
+    """Rows of one appliance. `system`: what the results call it. `tested`: the splitter whose splits are offered only
+    once they were."""
 
     system: str
     options: tuple[str, ...]
     rows: tuple[Row, ...]
+    tested: str = ""
+
+    @property
+    def start_seconds(self) -> float:
+        return START_SECONDS + (PROFILE_SECONDS if self.tested else 0)
 
 
 def streams(count: int, mix: str, rounds: int, seconds: float, split: tuple[int, int] | None = None) -> Row:
@@ -70,6 +79,7 @@ def rate(
     targets: Sequence[float],
     split: tuple[int, int] | None = None,
     seconds: float = 25.0,
+    ending_seconds: float = ENDING_SECONDS,
 ) -> Row:
     """`targets`: TTFT, TPOT and, if there is a third, the longest gap, in milliseconds."""
     kinds = zip(("--ttft-ms", "--tpot-ms", "--gap-ms"), targets, strict=False)
@@ -77,8 +87,8 @@ def rate(
     timing = ("--seconds", f"{seconds:g}", "--warmup-seconds", f"{WARMUP_SECONDS:g}")
     arguments = ("rate", "--mix", mix, "--rate", f"{requests_per_second:g}", *timing, *aims)
     smooth = " smooth" if len(targets) > 2 else ""
-    ending = ("--grace-seconds", f"{GRACE_SECONDS:g}", "--clients", "3", "--token-ids")
-    length = WARMUP_SECONDS + seconds + GRACE_SECONDS
+    ending = ("--grace-seconds", f"{3 * ending_seconds:g}", "--clients", "3", "--token-ids")
+    length = WARMUP_SECONDS + seconds + ending_seconds
     ttft, tpot, *_ = targets
     return Row(f"{mix} {requests_per_second:g}{smooth}", (*arguments, *ending), length, split, (ttft, tpot))
 
@@ -113,20 +123,21 @@ MANY = Stage(
     ("--prefill", "33", "--decode", "67", "--max-running-requests", "512", "--gateway-workers", "4"),
     (
         *(rate("sharegpt", each, CHAT, seconds=20.0) for each in (48, 52, 58, 65)),
-        *(rate("reason", each, LOOSE, seconds=40.0) for each in (16, 20)),
+        *(rate("reason", each, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS) for each in (16, 20)),
     ),
 )
 MPS = Stage(
     "semi-pd by mps",
-    ("--splitter", "mps", "--prefill", "66", "--decode", "34"),
+    ("--splitter", "mps", "--prefill", "70", "--decode", "30"),
     (rate("azure-conv", 18, LOOSE), rate("azure-conv", 22, TIGHT)),
+    tested="mps",
 )
 SHARED_ROWS = (
     rate("azure-conv", 21, LOOSE),
     rate("azure-conv", 22.5, LOOSE),
     rate("azure-code", 14, LOOSE),
     rate("mooncake", 3.1, LONG, seconds=40.0),
-    rate("reason", 16, LOOSE, seconds=40.0),
+    rate("reason", 16, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS),
     rate("sharegpt", 48, CHAT, seconds=20.0),
 )
 SHARED = Stage("semi-pd colocated", ("--mode", "colocated", "--max-running-requests", "512"), SHARED_ROWS)
@@ -166,10 +177,13 @@ def words_of(line: RunLine) -> tuple[str, ...]:
     return tuple(words[: words.index("--system")]) if "--system" in words else ()
 
 
-def measure(stage: Stage, model: Sequence[str], results: Path, vocabulary: int, budget: Budget) -> None:
+def measure(
+    stage: Stage, model: Sequence[str], load_format: str, results: Path, vocabulary: int, budget: Budget
+) -> None:
     """Raises `OutOfBudget` before what would take too long, `SemiPDError` where the appliance does not serve."""
-    budget.require(START_SECONDS + stage.rows[0].all_seconds, f"{stage.system}: {stage.rows[0].name}")
-    with Box((*stage.options, *model)) as box:
+    budget.require(stage.start_seconds + stage.rows[0].all_seconds, f"{stage.system}: {stage.rows[0].name}")
+    first = ("profile", "--splitter", stage.tested, *model) if stage.tested else ()
+    with Box((*stage.options, *model, "--load-format", load_format), first) as box:
         time.sleep(SETTLE_SECONDS)
         in_force = None
         for row in stage.rows:
@@ -205,11 +219,11 @@ def suite(
     if list_only:
         show(stages)
         return
-    served = ("--model", str(model), "--load-format", load_format, "--device", "cuda", "--dtype", "bfloat16")
+    computed = ("--model", str(model), "--device", "cuda", "--dtype", "bfloat16")
     budget = Budget(budget_minutes)
     try:
         for stage in stages:
-            measure(stage, served, results, vocabulary, budget)
+            measure(stage, computed, load_format, results, vocabulary, budget)
     except OutOfBudget as stop:
         print(f"{stop} Here: with --since.", file=sys.stderr)
         sys.exit(STOPPED)
@@ -224,7 +238,7 @@ def show(stages: Sequence[Stage]) -> None:
         for row in stage.rows:
             split = f" at {row.split[0]}/{row.split[1]}" if row.split else ""
             print(f"  {row.name}{split}: {row.all_seconds:.0f} s")
-    seconds = sum(START_SECONDS + sum(row.all_seconds for row in stage.rows) for stage in stages)
+    seconds = sum(stage.start_seconds + sum(row.all_seconds for row in stage.rows) for stage in stages)
     print(f"In all about {seconds / 60:.0f} minutes.")
 
 

@@ -44,20 +44,27 @@ def end_when_asked() -> None:
 
 
 class Box:
-    """`options` are those of `semi-pd serve`; None stands for the appliance of this user, which is left running."""
+    """`options` are those of `semi-pd serve`; None stands for the appliance of this user, which is left running.
 
-    def __init__(self, options: Sequence[str] | None):
+    `first`: a `semi-pd` command before it starts, whose state it finds.
+    """
+
+    def __init__(self, options: Sequence[str] | None, first: Sequence[str] = ()):
         self._options = options
+        self._first = first
         self._process: subprocess.Popen[bytes] | None = None
         self._home: Path | None = None
         self.instance = Instance.of_user()
 
     def start(self) -> None:
-        """Serve when this returns. Raises `SemiPDError` with what was said where it does not."""
+        """Serve when this returns. Raises `SemiPDError` with what was said where it does not, `CalledProcessError`
+        where the command before it fails."""
         if self._options is None:
             return
         self._home = Path(tempfile.mkdtemp(prefix="spd-"))
         self.instance = Instance(self._home / "semi-pd")
+        if self._first:
+            self.call(*self._first)
         ports = ("--port", str(_unused_port()), "--console-port", str(_unused_port()))
         command = [sys.executable, "-m", "appliance", "serve", "--policy", "manual", *ports, *self._options]
         self._points.mkdir()

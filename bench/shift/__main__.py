@@ -13,7 +13,7 @@ from appliance.instance import Instance
 from appliance.workload import mix_named
 from bench.as_found import left_as_found
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Scale, Seed, System, Vocabulary, explained
+from bench.cli import BudgetMinutes, Clients, Resume, Scale, Seed, System, Vocabulary, explained
 from bench.endpoint import find_endpoint
 from bench.machine import this_machine
 from bench.results import Origin
@@ -43,6 +43,7 @@ def shift(
     seed: Seed = 0,
     scale: Scale = 1.0,
     vocabulary: Vocabulary = 8192,
+    clients: Clients = 1,
     system: System = "semi-pd",
     results: Annotated[Path, Option(help="JSON lines, appended to.")] = RESULTS,
     budget_minutes: BudgetMinutes = None,
@@ -70,7 +71,7 @@ def shift(
         )
         file, budget = ShiftResults(results), Budget(budget_minutes)
         url = running_url(instance)
-        run = Shift(instance, find_endpoint(url, key_for(instance, url)), asked, vocabulary)
+        run = Shift(instance, find_endpoint(url, key_for(instance, url)), asked, vocabulary, clients)
         console = Console()
         for ruler in rulers(policy, splits):
             if resume and file.has(asked, machine, ruler):

@@ -25,12 +25,13 @@ GRACE_SECONDS = 60.0
 
 
 class Shift(NamedTuple):
-    """`vocabulary`: prompts are made of token ids below it."""
+    """`vocabulary`: prompts are made of token ids below it. `clients`: processes that send them."""
 
     instance: Instance
     endpoint: Endpoint
     configuration: ShiftConfiguration
     vocabulary: int
+    clients: int = 1
 
     def run(self, ruled_by: str, origin: Origin) -> ShiftLine:
         """Raises `SemiPDError` where the appliance does not do what it is told."""
@@ -40,7 +41,7 @@ class Shift(NamedTuple):
             began = time.time()
             arrivals = arrivals_of(asked.parts, asked.scale, asked.seed)
             whole = Share(self.endpoint, arrivals, Prompts(self.vocabulary), GRACE_SECONDS, None)
-            observed = run_shares(whole, clients=1)
+            observed = run_shares(whole, self.clients)
             told(controller, SetMode("manual"))
             moves = _moves(controller, began)
         return ShiftLine(

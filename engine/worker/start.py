@@ -123,7 +123,7 @@ def steps_of(
     decoder = Decoder(assignment.epoch, page_size, grammars)
     decode_runner = decode_runner_for(runner, settings.max_running_requests, settings.deterministic)
     warm_up_decode(decode_runner, settings.max_running_requests)
-    prepare = partial(decode_pieces, decode_runner, runner.model)
+    prepare = partial(decode_pieces, decode_runner, runner.model, settings.max_running_requests)
     if assignment.phases == (Phase.DECODE,):
         return DecodeSteps(decoder, decode_runner), prepare
     if settings.deterministic:
@@ -137,9 +137,14 @@ def prefill_pieces(runner: ModelRunner, page_size: int, partition: Partition) ->
     yield
 
 
-def decode_pieces(decode_runner: PartsRunner, model: Transformer, partition: Partition) -> Iterator[None]:
-    """Graphs keep the part in which they were captured."""
+def decode_pieces(
+    decode_runner: PartsRunner, model: Transformer, max_lanes: int, partition: Partition
+) -> Iterator[None]:
+    """Graphs keep the part in which they were captured, and torch keeps memory for each stream: what surrounds a graph
+    asks the driver for it at its first use, which would then wait while another process ends."""
     yield from decode_runner.captures(model.of_part(partition.sm_count))
+    warm_up_decode(decode_runner, max_lanes)
+    yield
 
 
 def map_model(memory: Attachment, device: Device, settings: ServerArgs, sm_count: int | None = None) -> ModelRunner:
