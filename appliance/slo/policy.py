@@ -23,7 +23,8 @@ LEAST_HEADROOM = 0.1
 GRAVE = 0.5
 """Total relative violation from which the policy does not wait for a second window to show it."""
 PATIENCE = 2
-"""Windows in a row that must show a lesser violation, or a violation to come, or one that nothing explains."""
+"""Windows in a row that must show a lesser violation, or a violation to come, or one that nothing explains: neither the
+curves, nor that the split in force gets less done than comes."""
 
 
 class Mode(StrEnum):
@@ -137,7 +138,8 @@ def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
 def _explore(state: PolicyState, settings: Settings, view: View) -> Choice:
     doubt = f"the prediction is uncertain ({view.confidence:.2f}, {settings.least_confidence:g} are wanted)"
     rung = _next_rung(settings.ladder, view)
-    if state.violated < PATIENCE or rung is None:
+    is_noise = state.violated < PATIENCE and view.in_force not in view.short
+    if is_noise or rung is None:
         return view.stay(doubt)
     if not view.may_take(rung, state):
         return view.stay(f"{doubt}, and {rung} was no better")
