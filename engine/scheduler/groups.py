@@ -15,7 +15,8 @@ from engine.wire.to_worker import PrefillOrder
 class Worker:
     """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence.
 
-    `fenced_because`: why nothing that it says counts any more; empty while it does. `share` in percent, `sm_count` and
+    `fenced_because`: why nothing that it says counts any more; empty while it does. `is_gone`: its process has ended.
+    `share` in percent, `sm_count` and
     `prepared` as it has said last; `share_ordered` is what it was told to take last, `shares_owed` counts such orders
     that it has not answered.
     """
@@ -33,6 +34,7 @@ class Worker:
     sm_count: int = field(init=False)
     prepared: tuple[int, ...] | None = field(init=False)
     is_draining: bool = False
+    is_gone: bool = False
     fenced_because: str = ""
     in_flight: dict[int, PrefillOrder] = field(default_factory=dict)
 
@@ -130,6 +132,7 @@ class Groups:
 
     def remove(self, worker: Worker) -> None:
         self.workers.pop(worker.peer, None)
+        worker.is_gone = True
 
     def activate(self, epoch: int) -> None:
         """Send both phases' orders to the workers of `epoch`."""

@@ -24,6 +24,7 @@ from engine.scheduler.prefill import PrefillQueue
 from engine.scheduler.progress import Progress
 from engine.scheduler.split_change import SplitChange, next_to_change
 from engine.scheduler.split_change import refusal as refusal_of_split
+from engine.scheduler.succession import Succession
 from engine.storage.allocator import PageAllocator
 from engine.wire.to_controller import (
     Activated,
@@ -68,6 +69,7 @@ class Scheduler:
         self._watcher: bytes | None = None
         self._split_change: SplitChange | None = None
         self._hand_over: HandingOver | None = None
+        self._succession: Succession | None = None
 
     # ── gateways ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -242,15 +244,18 @@ class Scheduler:
     def activate(self, peer: bytes, epoch: int) -> None:
         """Route both phases to the group of `epoch`.
 
-        What another group computes moves over by itself: each prompt at its chunk's end, each lane at its step's end.
+        What another group computes moves over by itself: each prompt at its chunk's end, each lane at its step's end,
+        in the order of `Succession`.
         """
         problem = ""
         if not self.groups.is_complete(epoch):
             problem = f"The group of epoch {epoch} is not ready."
         else:
-            before = self.groups.route(Phase.DECODE)
+            prefill, decode = self.groups.route(Phase.PREFILL), self.groups.route(Phase.DECODE)
             self.groups.activate(epoch)
-            if self.groups.route(Phase.DECODE) is not before:
+            heir = self.groups.route(Phase.DECODE)
+            if heir is not None and heir is not decode:
+                self._succession = Succession(prefill, decode, heir, heir.steps)
                 self._hand_over = HandingOver.begin(epoch, self.decode.running.values())
         self.outbox.put(Channel.CONTROLLER, peer, Activated(epoch, problem))
 
@@ -332,7 +337,7 @@ class Scheduler:
 
         A victim that nothing touches gives its pages back at once. Nobody will report that, so they are granted here.
         """
-        worker = self.groups.route(Phase.DECODE)
+        worker = self._decoder
         while worker is not None and (starving := self.decode.grow(worker.epoch)):
             victim = self._youngest_running() if len(starving) > self._pages_coming_back else None
             if victim is None:
@@ -345,6 +350,11 @@ class Scheduler:
         return sum(len(self.allocator.table(live.id)) for live in self.live.values() if live.exit is not None)
 
     def _plan_prefill(self) -> None:
+        if self._succession is not None:
+            self._place_lanes()
+            if self._succession.holds(self.decode):
+                return
+            self._succession = None
         worker = self.groups.route(Phase.PREFILL)
         while worker is not None and len(worker.in_flight) < self.limits.prefill_depth:
             chunks = self.prefill.next_chunks(len(self.decode.running), worker)
@@ -357,12 +367,20 @@ class Scheduler:
             self.outbox.put(Channel.WORKER, worker.peer, order)
 
     def _plan_decode(self) -> None:
-        worker = self.groups.route(Phase.DECODE)
-        if worker is not None:
-            self.decode.place(worker)
+        self._place_lanes()
         for told, order in self.decode.take_orders():
             if not told.fenced_because:
                 self.outbox.put(Channel.WORKER, told.peer, order)
+
+    def _place_lanes(self) -> None:
+        if (worker := self._decoder) is not None:
+            self.decode.place(worker)
+
+    @property
+    def _decoder(self) -> Worker | None:
+        """Where lanes belong now."""
+        stays = self._succession.stays if self._succession is not None else None
+        return stays or self.groups.route(Phase.DECODE)
 
     def _youngest_running(self) -> LiveRequest | None:
         """Whom to preempt: the youngest of the least urgent, never the last one: somebody always gets through."""

@@ -33,8 +33,15 @@ def activate(stage: Rehearsal, epoch: int) -> None:
     stage.settle()
 
 
+def prompts_are_through(stage: Rehearsal) -> None:
+    """The old group's prefill computes what it was ordered before."""
+    while stage.work(OLD_PREFILL):
+        pass
+
+
 def test_lanes_move_at_the_step_boundary_with_their_tokens(stage: Rehearsal) -> None:
     activate(stage, 2)
+    prompts_are_through(stage)
     assert not stage.workers[NEW_DECODE].orders, "nothing joins before it has left"
     stage.work(OLD_DECODE)
     (order,) = stage.workers[NEW_DECODE].orders
@@ -49,13 +56,52 @@ def test_a_prompt_moves_at_its_chunks_end_and_no_chunk_is_computed_twice(stage: 
     activate(stage, 2)
     assert not stage.workers[NEW_PREFILL].orders, "the next chunk needs the one that is being written"
     preemptions = stage.scheduler.preemptions
-    stage.work(OLD_PREFILL)
-    stage.work(OLD_PREFILL)
+    prompts_are_through(stage)
+    stage.work(OLD_DECODE)
+    stage.work(NEW_DECODE)
     (first, *_) = stage.workers[NEW_PREFILL].orders
     assert first.chunks[0].start == 32  # type: ignore[attr-defined]
     stage.finish()
     assert stage.outputs == {request_id: undisturbed(request) for request_id, request in stage.requests.items()}
     assert stage.scheduler.preemptions == preemptions
+
+
+def test_lanes_stay_while_the_old_group_computes_prompts(stage: Rehearsal) -> None:
+    """Two groups at once would slow each other's steps."""
+    activate(stage, 2)
+    before = len(stage.outputs[1])
+    stage.work(OLD_DECODE)
+    stage.work(OLD_PREFILL)
+    stage.work(OLD_DECODE)
+    assert len(stage.outputs[1]) == before + 2
+    assert not stage.workers[NEW_DECODE].orders and not stage.workers[NEW_PREFILL].orders
+
+
+def test_new_prompts_wait_until_the_lanes_have_made_a_step(stage: Rehearsal) -> None:
+    activate(stage, 2)
+    prompts_are_through(stage)
+    stage.work(OLD_DECODE)
+    assert stage.workers[NEW_DECODE].orders and not stage.workers[NEW_PREFILL].orders
+    stage.work(NEW_DECODE)
+    assert stage.workers[NEW_PREFILL].orders
+
+
+@pytest.mark.parametrize("lost", [OLD_PREFILL, OLD_DECODE])
+def test_nobody_waits_for_a_worker_that_is_gone(stage: Rehearsal, lost: bytes) -> None:
+    activate(stage, 2)
+    stage.lose(lost)
+    stage.work(OLD_PREFILL if lost == OLD_DECODE else OLD_DECODE)
+    assert stage.workers[NEW_DECODE].orders
+    stage.finish()
+    assert stage.outputs == {request_id: undisturbed(request) for request_id, request in stage.requests.items()}
+
+
+def test_without_a_lane_prompts_go_on_at_once() -> None:
+    stage = Rehearsal()
+    stage.start_group(epoch=2)
+    activate(stage, 2)
+    stage.submit(1, prompt=6, max_tokens=20)
+    assert stage.workers[NEW_PREFILL].orders
 
 
 def test_the_controller_hears_when_the_old_group_has_nothing_left(stage: Rehearsal) -> None:
