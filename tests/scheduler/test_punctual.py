@@ -69,7 +69,11 @@ def test_who_is_overdue_comes_first() -> None:
     assert in_turn(overdue, prompt(2, 20), overdue_since=NOW - 8.0) == [1, 2]
 
 
-@given(st.lists(st.tuples(st.integers(1, 60), st.floats(0.0, 1.2)), max_size=6))
+NEVER_ON_THE_DOT = st.integers(0, 1200).map(lambda ms: (ms + 0.5) / 1000)
+"""A token takes 10 ms: who is due just when it is computed is late or not by how a sum was rounded."""
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), NEVER_ON_THE_DOT), max_size=6))
 def test_no_order_makes_fewer_late(drawn: list[tuple[int, float]]) -> None:
     prompts = [
         prompt(number, tokens, waited) for number, (tokens, waited) in enumerate(sorted(drawn, key=lambda job: -job[1]))
