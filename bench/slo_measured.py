@@ -24,7 +24,7 @@ from appliance.simulator.result import attainment, latencies
 from appliance.simulator.simulation import Simulation
 from appliance.slo.profile import Speeds
 from appliance.slo.target import SLOTarget
-from bench.measured_box import UNDER_LOAD, as_it_was, measured_box
+from bench.measured_box import SINCE, UNDER_LOAD, measured_box
 from bench.results import RESULTS, Results, RunLine
 from bench.runs import arrivals_of
 from engine.allocation import SMAllocation
@@ -76,12 +76,6 @@ def compared(run: RunLine, box: Box) -> Compared:
     return Compared(run, measured(run), simulated(counted, target_of(run)))
 
 
-def box_of(run: RunLine, box: Box) -> Box:
-    """As it was when an H200 was measured, or as it is on a CPU: it prefills for the run's target."""
-    aimed = box.aimed(target_of(run))
-    return as_it_was(run.origin.at, aimed) if run.origin.machine.gpus else aimed
-
-
 def target_of(run: RunLine) -> SLOTarget:
     ttft_ms, tpot_ms = run.configuration.targets.ttft_ms, run.configuration.targets.tpot_ms
     assert ttft_ms is not None and tpot_ms is not None, "a run with an attainment has targets"
@@ -107,9 +101,11 @@ def split_of(words: str) -> SMAllocation:
 
 
 def measured_runs(path: Path, on_gpu: bool = True) -> Iterator[RunLine]:
-    """Those of one rate with both targets: on an H200, or on a CPU."""
+    """Those of one rate with both targets: on an H200, as far as the box is that of their engine, or on a CPU."""
     for line in Results(path).lines:
         if not isinstance(line, RunLine) or ("NVIDIA H200" in line.origin.machine.gpus) != on_gpu:
+            continue
+        if on_gpu and line.origin.at < SINCE:
             continue
         asked = line.configuration
         if asked.system == "semi-pd" and asked.rate is not None and line.summary.attainment is not None:
@@ -142,7 +138,7 @@ def main(
     """Measured → simulated, for each run."""
     whole = Box.load(box) if box else measured_box(Speeds(1.0, 1.0) if as_profiled else UNDER_LOAD)
     runs = measured_runs(results, on_gpu=box is None)
-    Console(width=150).print(as_table([compared(run, box_of(run, whole)) for run in runs]))
+    Console(width=150).print(as_table([compared(run, whole.aimed(target_of(run))) for run in runs]))
 
 
 if __name__ == "__main__":

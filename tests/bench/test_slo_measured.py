@@ -6,27 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from bench.measured_box import PUNCTUAL_SINCE, as_it_was, measured_box
-from bench.slo_measured import UNDER_LOAD as FITTED
-from bench.slo_measured import Compared, Seen, box_of, compared, measured_runs
-from engine.allocation import SMAllocation
+from bench.measured_box import SINCE, measured_box
+from bench.slo_measured import Compared, Seen, compared, measured_runs, target_of
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results" / "speed.jsonl"
 
 
 def run_at(rate: float) -> Compared:
     (run,) = [run for run in measured_runs(RESULTS) if run.configuration.rate == rate]
-    return compared(run, box_of(run, measured_box(FITTED)))
+    return compared(run, measured_box().aimed(target_of(run)))
 
 
 def test_a_run_is_foretold_from_its_own_requests() -> None:
-    found = run_at(21.5)
+    found = run_at(20)
     assert found.is_within
-    assert found.points == pytest.approx(found.simulated.attained - 92.16, abs=0.01)
+    assert found.points == pytest.approx(found.simulated.attained - 97.17, abs=0.01)
 
 
 def test_a_prediction_is_within_only_if_all_three_are() -> None:
-    found = run_at(21.5)
+    found = run_at(20)
     right = found.measured
     assert found._replace(simulated=right).is_within
     off: list[Seen] = [
@@ -37,11 +35,6 @@ def test_a_prediction_is_within_only_if_all_three_are() -> None:
     assert not any(found._replace(simulated=seen).is_within for seen in off)
 
 
-def test_the_box_of_an_older_run_lends_nothing_and_takes_prompts_as_they_come() -> None:
-    box = measured_box()
-    assert as_it_was(PUNCTUAL_SINCE, box) == box
-    former = as_it_was("2026-11-22T20:35", box)
-    assert not former.borrowing
-    assert former.ttft_target_ms == 0
-    even = SMAllocation(50, 50)
-    assert former.profile.speeds(even).prefill < box.profile.speeds(even).prefill
+def test_runs_of_another_engine_are_left_out() -> None:
+    runs = list(measured_runs(RESULTS))
+    assert runs and all(run.origin.at >= SINCE for run in runs)
