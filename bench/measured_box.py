@@ -56,4 +56,3 @@ def slowed(profile: Profile, factors: Speeds) -> Profile:
         for split, speed in profile.measured.items()
     }
     return Profile(speeds, stretches_steps=profile.stretches_steps)
-

@@ -16,9 +16,8 @@ class Worker:
     """One worker process. `in_flight` holds prefill orders that are not reported yet, by sequence.
 
     `fenced_because`: why nothing that it says counts any more; empty while it does. `is_gone`: its process has ended.
-    `share` in percent, `sm_count` and
-    `prepared` as it has said last; `share_ordered` is what it was told to take last, `shares_owed` counts such orders
-    that it has not answered.
+    `share` in percent, `sm_count` and `prepared` as it has said last; `share_ordered` is what it was told to take last,
+    `shares_owed` counts such orders that it has not answered.
     """
 
     peer: bytes

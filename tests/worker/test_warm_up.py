@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
+from engine.allocation import Phase, SMAllocation, Splitter
 from engine.config import DEMO_MODEL
+from engine.device.cpu import CpuDevice
 from engine.kernels.build import PAGE_SIZE, layer_of, runner_of
 from engine.model.config import ModelConfig
 from engine.model.decode_runner import StepDone, decode_runner_for
 from engine.model.lane import Lane
 from engine.model.segment import Segment
+from engine.model.transformer import Transformer
+from engine.worker.start import decode_pieces
 from engine.worker.warm_up import prompt_of, warm_up, warm_up_decode
 
 
@@ -51,6 +55,12 @@ class Recorded:
         self.runner = runner_of(layer_of(ModelConfig.load(DEMO_MODEL)), "float32", torch.device("cpu"))
         self._steps = decode_runner_for(self.runner, lanes)
         self.launched = list[int]()
+        self.captured = 0
+
+    def captures(self, model: Transformer) -> Iterator[None]:
+        assert not self.launched
+        self.captured += 1
+        yield
 
     def launch(self, lanes: Sequence[Lane]) -> StepDone:
         self.launched.append(len(lanes))
@@ -65,3 +75,13 @@ def test_decode_steps_are_tried_with_no_more_lanes_than_there_may_be(most: int, 
     (layer,) = steps.runner.kv_layers
     assert layer[0].any()
     assert not layer[1:].any()
+
+
+def test_a_part_is_used_as_requests_use_it_before_it_is_prepared() -> None:
+    """What a first launch asks the driver for, a request would wait for."""
+    steps = Recorded(4)
+    device = CpuDevice()
+    part = device.partition(Phase.DECODE, SMAllocation(40, 60), Splitter.DUTY)
+    for _ in decode_pieces(steps, steps.runner.model, 4, part):
+        pass
+    assert steps.captured == 1 and steps.launched == [4, 1]
