@@ -140,7 +140,16 @@ SHARED_ROWS = (
     rate("reason", 16, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS),
     rate("sharegpt", 48, CHAT, seconds=20.0),
 )
-SHARED = Stage("semi-pd colocated", ("--mode", "colocated", "--max-running-requests", "512"), SHARED_ROWS)
+SHARED_FURTHER = (
+    *(rate("azure-conv", each, LOOSE) for each in (23.5, 24.5)),
+    *(rate("sharegpt", each, CHAT, seconds=20.0) for each in (58, 65)),
+    rate("reason", 20, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS),
+)
+SHARED = Stage(
+    "semi-pd colocated",
+    ("--mode", "colocated", "--max-running-requests", "512", "--gateway-workers", "4"),
+    SHARED_ROWS + SHARED_FURTHER,
+)
 """Its steps are as long as the targets allow."""
 CHUNKED = tuple(
     Stage(
