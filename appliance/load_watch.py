@@ -56,6 +56,7 @@ class LoadWatch:
             report.decode_seconds,
             report.prefill_borrowed_seconds,
             report.decode_borrowed_seconds,
+            report.prefill_steps,
         )
         self._policy.count_work(totals)
         self.memory.observe(records, totals, self._step_speeds(), self._clock())

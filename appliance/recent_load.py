@@ -35,19 +35,23 @@ class DecodeSample(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class RecentLoad(msgspec.Struct, frozen=True):
-    """Prompt tokens that were computed, and the seconds of steps that they took."""
+class PrefillSample(msgspec.Struct, frozen=True):
+    """All steps of a second: of so many prompt tokens together, in so much time."""
 
+    steps: int
+    tokens: int
+    seconds: float
+
+
+class RecentLoad(msgspec.Struct, frozen=True):
     requests: tuple[SeenRequest, ...] = ()
-    prefill_tokens: int = 0
-    prefill_seconds: float = 0.0
+    prefill: tuple[PrefillSample, ...] = ()
     decode: tuple[DecodeSample, ...] = ()
 
 
 class _Second(NamedTuple):
     at: float
-    prefill_tokens: int
-    prefill_seconds: float
+    prefill: PrefillSample | None
     decode: DecodeSample | None
 
 
@@ -79,8 +83,7 @@ class LoadMemory:
         usual = round(sum(whole) / len(whole)) if whole else 0
         return RecentLoad(
             tuple(_seen(one, began[0].arrived_at, usual) for one in began),
-            sum(second.prefill_tokens for second in seconds),
-            sum(second.prefill_seconds for second in seconds),
+            tuple(second.prefill for second in seconds if second.prefill is not None),
             tuple(second.decode for second in seconds if second.decode is not None),
         )
 
@@ -92,14 +95,17 @@ class LoadMemory:
 
 
 def _second(work: WorkTotals, speeds: Speeds, records: list[RequestRecord], now: float) -> _Second:
-    prefill = _whole(work.prefill_seconds, work.prefill_borrowed_seconds, speeds.prefill)
+    prefill = None
+    if work.prefill_steps > 0 and work.prefill_seconds > 0:
+        seconds = _whole(work.prefill_seconds, work.prefill_borrowed_seconds, speeds.prefill)
+        prefill = PrefillSample(work.prefill_steps, work.prefill_tokens, seconds)
     running = [record.prompt_tokens + record.output_tokens for record in records if record.is_running]
     decode = None
     if work.decode_steps > 0 and work.decode_tokens > 0 and running:
         batch = work.decode_tokens / work.decode_steps
         seconds = _whole(work.decode_seconds, work.decode_borrowed_seconds, speeds.decode) / work.decode_steps
         decode = DecodeSample(batch, batch * sum(running) / len(running), seconds)
-    return _Second(now, work.prefill_tokens, prefill, decode)
+    return _Second(now, prefill, decode)
 
 
 def _whole(seconds: float, borrowed_seconds: float, speed: float) -> float:

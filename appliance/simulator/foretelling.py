@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from appliance.recent_load import DecodeSample, RecentLoad, SeenRequest
+from appliance.recent_load import DecodeSample, PrefillSample, RecentLoad, SeenRequest
 from appliance.simulator.box import Box
 from appliance.simulator.comparison import simulate
 from appliance.simulator.least_squares import nonnegative_least_squares
@@ -57,22 +57,18 @@ def foretold(task: Task) -> list[Result]:
 
 
 def box_of(task: Task) -> Box:
-    """Raises `ValueError` where too little was seen.
-
-    How many steps prefill took is not told, so a token costs what it did on average, its part of a step's fixed time
-    included: what is said of less loaded prefill is rather too slow.
-    """
+    """Raises `ValueError` where too little was seen."""
     load = task.load
-    if len(load.requests) < LEAST_REQUESTS or len(load.decode) < LEAST_SECONDS or load.prefill_tokens <= 0:
+    if len(load.requests) < LEAST_REQUESTS or len(load.decode) < LEAST_SECONDS or not load.prefill:
         raise ValueError(
             f"Not enough was served in the last minutes to simulate it: {LEAST_REQUESTS} requests are wanted, and "
             f"{len(load.requests)} came."
         )
-    decode = _fit(load.decode)
+    (c0, c1), decode = _fit_prefill(load.prefill), _fit_decode(load.decode)
     longest = max(request.prompt_tokens + request.output_tokens for request in load.requests)
     limits = {**task.box, "max_model_len": max(task.box["max_model_len"] or 0, longest)}
     return Box(
-        times=StepTimes(0.0, load.prefill_seconds / load.prefill_tokens, 0.0, *decode),
+        times=StepTimes(c0, c1, 0.0, *decode),
         profile=Profile.of(task.profile),
         ttft_target_ms=task.ttft_ms,
         tpot_target_ms=task.tpot_ms,
@@ -91,7 +87,15 @@ def _foretold(task: Task) -> Iterator[Result]:
     yield simulate(box, again, target, start, ladder, **pace)
 
 
-def _fit(samples: Sequence[DecodeSample]) -> list[float]:
+def _fit_prefill(samples: Sequence[PrefillSample]) -> list[float]:
+    """A step's time and a token's. What seconds that are much alike do not tell apart is held to be the tokens'."""
+    rows = [[one.steps / one.seconds, one.tokens / one.seconds] for one in samples]
+    mean = sum(steps for steps, _ in rows) / len(rows)
+    towards_tokens = [FIXED_PULL * math.sqrt(len(rows)) * mean, 0.0]
+    return [float(value) for value in nonnegative_least_squares([*rows, towards_tokens], [1.0] * len(rows) + [0.0])]
+
+
+def _fit_decode(samples: Sequence[DecodeSample]) -> list[float]:
     """What steps that are much alike do not tell apart is held to be the same for every step, as reading weights is."""
     rows = [[part / one.seconds for part in (1.0, one.batch, one.context)] for one in samples if one.seconds > 0]
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]

@@ -44,7 +44,7 @@ class SimulatedPrefill:
         if not self._begun.is_over:
             return None
         done, self._begun = self._begun, None
-        return self._orders.report(done.drawn, done.seconds, done.borrowed_seconds)
+        return self._orders.report(done.drawn, done.seconds, done.borrowed_seconds, done.steps)
 
     @property
     def _piece_tokens(self) -> int:

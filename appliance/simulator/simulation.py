@@ -107,6 +107,7 @@ class Simulation:
             decode_seconds=decode.seconds,
             prefill_borrowed_seconds=prefill.borrowed_seconds,
             decode_borrowed_seconds=decode.borrowed_seconds,
+            prefill_steps=prefill.steps,
         )
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,8 +167,7 @@ class Simulation:
     def _count(self, done: DoneSteps) -> None:
         work, waiting = self.scheduler.work[Phase.DECODE], self.scheduler.prefill.waiting
         tokens = done.steps * len(done.request_ids)
-        work.did_step(done.seconds, tokens, done.seconds if done.borrowed else 0.0)
-        work.steps += done.steps - 1
+        work.did(done.seconds, tokens, done.seconds if done.borrowed else 0.0, done.steps)
         for request_id in done.request_ids:
             live = self.scheduler.live[request_id]
             live.output_ids += [0] * done.steps

@@ -79,6 +79,7 @@ class WorkTotals:
     decode_seconds: float = 0.0
     prefill_borrowed_seconds: float = 0.0
     decode_borrowed_seconds: float = 0.0
+    prefill_steps: int = 0
 
     @property
     def prefill_own_part(self) -> float:
@@ -99,6 +100,7 @@ class WorkTotals:
             self.decode_seconds - earlier.decode_seconds,
             self.prefill_borrowed_seconds - earlier.prefill_borrowed_seconds,
             self.decode_borrowed_seconds - earlier.decode_borrowed_seconds,
+            self.prefill_steps - earlier.prefill_steps,
         )
 
 

@@ -15,8 +15,8 @@ class PhaseWork:
     tokens: int = 0
     borrowed_seconds: float = 0.0
 
-    def did_step(self, seconds: float, tokens: int, borrowed_seconds: float = 0.0) -> None:
-        self.steps += 1
+    def did(self, seconds: float, tokens: int, borrowed_seconds: float = 0.0, steps: int = 1) -> None:
+        self.steps += steps
         self.seconds += seconds
         self.tokens += tokens
         self.borrowed_seconds += borrowed_seconds

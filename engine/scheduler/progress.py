@@ -66,6 +66,7 @@ class Progress:
             decode_seconds=decode.seconds,
             prefill_borrowed_seconds=prefill.borrowed_seconds,
             decode_borrowed_seconds=decode.borrowed_seconds,
+            prefill_steps=prefill.steps,
             hand_overs=tuple(hand_overs),
         )
 

@@ -150,7 +150,7 @@ class Scheduler:
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds, report.borrowed_seconds)
         worker.prefilled_tokens += report.token_count
-        self.work[Phase.PREFILL].did_step(report.seconds, report.token_count, report.borrowed_seconds)
+        self.work[Phase.PREFILL].did(report.seconds, report.token_count, report.borrowed_seconds, report.steps)
         self.prefill.computed(report.token_count)
         order = worker.in_flight.pop(report.sequence)
         first_tokens = {token.request_id: token for token in report.tokens}
@@ -167,7 +167,7 @@ class Scheduler:
         """Pass on the tokens of a step; give back the pages of those that have left."""
         worker = self.groups.workers[peer]
         worker.did_step(report.seconds, report.borrowed_seconds)
-        self.work[Phase.DECODE].did_step(report.seconds, len(report.tokens), report.borrowed_seconds)
+        self.work[Phase.DECODE].did(report.seconds, len(report.tokens), report.borrowed_seconds)
         if self._hand_over is not None:
             self._hand_over.see(worker, report.tokens, self._clock())
         for token in report.tokens:

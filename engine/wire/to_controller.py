@@ -137,6 +137,7 @@ class LoadReport(Message, frozen=True):
     decode_seconds: float
     prefill_borrowed_seconds: float = 0.0
     decode_borrowed_seconds: float = 0.0
+    prefill_steps: int = 0
     hand_overs: tuple[HandOver, ...] = ()
 
 

@@ -97,6 +97,7 @@ class PrefillReport(Message, frozen=True):
 
     `tokens` holds the first token of every request whose last chunk this was. `seconds` is the wall time of the steps
     it took, `token_count` the prompt tokens they computed; for `borrowed_seconds` of it they had the whole device.
+    `steps`: how many that were.
     """
 
     epoch: int
@@ -105,6 +106,7 @@ class PrefillReport(Message, frozen=True):
     seconds: float
     token_count: int
     borrowed_seconds: float = 0.0
+    steps: int = 1
 
 
 class DecodeReport(Message, frozen=True):

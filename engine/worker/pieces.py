@@ -14,6 +14,7 @@ class Pieces:
     def __init__(self, segments: Sequence[Segment]):
         self._rest = list(segments)
         self._completed = 0
+        self.steps = 0
         self.drawn: list[Drawn | None] = []
         self.seconds = 0.0
         self.borrowed_seconds = 0.0
@@ -36,6 +37,7 @@ class Pieces:
 
     def computed(self, drawn: Sequence[Drawn | None], seconds: float, borrowed: bool) -> None:
         """What the step of the latest piece has drawn: of a segment that was cut, nothing."""
+        self.steps += 1
         self.drawn += drawn[: self._completed]
         self.seconds += seconds
         self.borrowed_seconds += seconds if borrowed else 0.0

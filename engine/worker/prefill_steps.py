@@ -126,7 +126,7 @@ class PrefillSteps:
     def _report(self, pieces: Pieces) -> Report:
         self._reported_at = self._clock()
         reached(FaultPoint.PREFILL_WRITTEN)
-        return self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds)
+        return self._prefiller.report(pieces.drawn, pieces.seconds, pieces.borrowed_seconds, pieces.steps)
 
     def _tokens_to_borrow_for(self, pieces: Pieces) -> int:
         """Of the next step with the whole device, which is only asked for while decode is idle."""

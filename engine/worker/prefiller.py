@@ -51,7 +51,9 @@ class Prefiller:
             for chunk in order.chunks
         ]
 
-    def report(self, drawn: Sequence[Drawn | None], seconds: float, borrowed_seconds: float = 0.0) -> PrefillReport:
+    def report(
+        self, drawn: Sequence[Drawn | None], seconds: float, borrowed_seconds: float = 0.0, steps: int = 1
+    ) -> PrefillReport:
         """Account for the steps that computed the oldest order; `drawn`: a token for each prompt that is complete."""
         order = self._orders.popleft()
         self._taken_up -= 1
@@ -68,4 +70,4 @@ class Prefiller:
             if choice is not None and chunk.sampling is not None
         )
         token_count = sum(len(chunk.token_ids) for chunk in order.chunks)
-        return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count, borrowed_seconds)
+        return PrefillReport(order.epoch, order.sequence, tokens, seconds, token_count, borrowed_seconds, steps)

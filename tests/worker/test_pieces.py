@@ -148,7 +148,7 @@ def test_with_the_whole_device_an_order_takes_several_steps_and_one_report() -> 
     assert isinstance(report, PrefillReport)
     assert model.steps == [[640], [160, 400, 80]]
     assert [token.token_id for token in report.tokens] == [800, 400, 80]
-    assert report.token_count == 1280
+    assert (report.token_count, report.steps) == (1280, 2)
     assert 0 < report.borrowed_seconds < report.seconds
     assert not steps.has_work
 
@@ -157,7 +157,7 @@ def test_without_borrowing_it_takes_one() -> None:
     model = Counter()
     (report,) = steps_over(model, 1000, 2000).turn()
     assert model.steps == [[1000, 2000]]
-    assert isinstance(report, PrefillReport) and report.borrowed_seconds == 0.0
+    assert isinstance(report, PrefillReport) and (report.borrowed_seconds, report.steps) == (0.0, 1)
 
 
 @pytest.mark.parametrize(("tokens", "can_borrow"), [(FIRST_TOKENS, True), (2 * FIRST_TOKENS, False)])
