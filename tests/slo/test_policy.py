@@ -89,8 +89,8 @@ def test_without_confidence_one_rung_is_tried_after_two_windows() -> None:
     [(300.0, "60/40"), (570.0, "70/30"), (620.0, "70/30"), (700.0, "80/20"), (990.0, "60/40")],
 )
 def test_rungs_that_could_not_keep_up_are_passed_over(tokens_per_second: float, tried: str) -> None:
-    """The chip prefills 1,000 tokens a second, and a rung must have a twentieth of it to spare. Where the split in force
-    cannot keep up itself, one window shows enough."""
+    """The chip prefills 1,000 tokens a second, and a rung must have a twentieth of it to spare. Where the split in
+    force cannot keep up itself, one window shows enough."""
     measured = replace(UNKNOWING, capacity=Capacity(prefill_rate=1000.0))
     load = Load(prefill=tokens_per_second, decode=0.0)
     first, state = decide(PolicyState(), SETTINGS, measured, replace(late(), offered=load, forecast=load), EVEN)
