@@ -20,7 +20,8 @@ def serve(stand: Stand, requests: int = REQUESTS) -> None:
         at = begin + second
         done = RequestProgress(2 * second, at - 1, 100, at - 0.9, at - 0.7, 20, is_finished=True)
         running = RequestProgress(2 * second + 1, at - 0.2, 100, at - 0.1, at, 10, is_finished=False)
-        report = LoadReport((done, running), (), 100 * second, 0.1 * second, 40 * second, 20 * second, 0.2 * second)
+        work = (100 * second, 0.1 * second, 40 * second, 20 * second, 0.2 * second)
+        report = LoadReport((done, running), (), *work, prefill_steps=second)
         stand.coordinator._observe(report)
 
 
