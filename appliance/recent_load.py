@@ -44,6 +44,8 @@ class PrefillSample(msgspec.Struct, frozen=True):
 
 
 class RecentLoad(msgspec.Struct, frozen=True):
+    """The latest requests, and for each second what its steps of either phase took of the whole device."""
+
     requests: tuple[SeenRequest, ...] = ()
     prefill: tuple[PrefillSample, ...] = ()
     decode: tuple[DecodeSample, ...] = ()

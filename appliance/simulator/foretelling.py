@@ -89,20 +89,22 @@ def _foretold(task: Task) -> Iterator[Result]:
 
 def _fit_prefill(samples: Sequence[PrefillSample]) -> list[float]:
     """A step's time and a token's. What seconds that are much alike do not tell apart is held to be the tokens'."""
-    rows = [[one.steps / one.seconds, one.tokens / one.seconds] for one in samples]
-    mean = sum(steps for steps, _ in rows) / len(rows)
-    towards_tokens = [FIXED_PULL * math.sqrt(len(rows)) * mean, 0.0]
-    return [float(value) for value in nonnegative_least_squares([*rows, towards_tokens], [1.0] * len(rows) + [0.0])]
+    return _fit([[one.steps / one.seconds, one.tokens / one.seconds] for one in samples], pulled=[0])
 
 
 def _fit_decode(samples: Sequence[DecodeSample]) -> list[float]:
     """What steps that are much alike do not tell apart is held to be the same for every step, as reading weights is."""
     rows = [[part / one.seconds for part in (1.0, one.batch, one.context)] for one in samples if one.seconds > 0]
+    return _fit(rows, pulled=[1, 2])
+
+
+def _fit(rows: Sequence[Sequence[float]], pulled: Sequence[int]) -> list[float]:
+    """What each column costs, such that every row comes to 1; those of `pulled` columns as little as the rows allow."""
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     pull = FIXED_PULL * math.sqrt(len(rows))
-    towards_fixed = [[0.0, pull * means[1], 0.0], [0.0, 0.0, pull * means[2]]]
-    wanted = [1.0] * len(rows) + [0.0] * len(towards_fixed)
-    return [float(value) for value in nonnegative_least_squares([*rows, *towards_fixed], wanted)]
+    towards_nothing = [[pull * mean * (at == column) for at, mean in enumerate(means)] for column in pulled]
+    wanted = [1.0] * len(rows) + [0.0] * len(towards_nothing)
+    return [float(value) for value in nonnegative_least_squares([*rows, *towards_nothing], wanted)]
 
 
 def _arrivals(requests: Sequence[SeenRequest]) -> list[Arrival]:
