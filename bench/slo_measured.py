@@ -29,6 +29,7 @@ from bench.results import RESULTS, Results, RunLine
 from bench.runs import arrivals_of
 from engine.allocation import SMAllocation
 
+SEMI_PD, COLOCATED = "semi-pd", "semi-pd colocated"
 POINTS, PART = 10.0, 0.25
 """How far a prediction may be off: in attainment, in percent of the requests; in a p95, as a part of it."""
 
@@ -70,7 +71,7 @@ class Compared(NamedTuple):
 def compared(run: RunLine, box: Box) -> Compared:
     """The same mix, rate and seed, from an idle box; requests of the warm-up are not counted."""
     asked = run.configuration
-    simulation = Simulation(box, arrivals_of(asked), split_of(asked.split))
+    simulation = Simulation(box, arrivals_of(asked), split_of(run))
     simulation.run()
     counted = [j for j in simulation.journal.journeys.values() if j.arrived_at >= asked.warmup_seconds]
     return Compared(run, measured(run), simulated(counted, target_of(run)))
@@ -94,9 +95,11 @@ def measured(run: RunLine) -> Seen:
     return Seen(100 * found.attainment, found.ttft_ms.p50, found.ttft_ms.p95, found.tpot_ms.p50, found.tpot_ms.p95)
 
 
-def split_of(words: str) -> SMAllocation:
-    """Of `67/33 by green`."""
-    prefill, decode = words.split()[0].split("/")
+def split_of(run: RunLine) -> SMAllocation | None:
+    """Of `67/33 by green`; None where one worker has both phases."""
+    if run.configuration.system == COLOCATED:
+        return None
+    prefill, decode = run.configuration.split.split()[0].split("/")
     return SMAllocation(int(prefill), int(decode))
 
 
@@ -108,7 +111,7 @@ def measured_runs(path: Path, on_gpu: bool = True) -> Iterator[RunLine]:
         if on_gpu and line.origin.at < SINCE:
             continue
         asked = line.configuration
-        if asked.system == "semi-pd" and asked.rate is not None and line.summary.attainment is not None:
+        if asked.system in (SEMI_PD, COLOCATED) and asked.rate is not None and line.summary.attainment is not None:
             yield line
 
 
@@ -119,7 +122,7 @@ def as_table(rows: list[Compared]) -> Table:
         attained, ttft_p50, ttft_p95, tpot_p50, tpot_p95 = pairs
         table.add_row(
             row.run.origin.at[5:16],
-            asked.split.split()[0],
+            str(split_of(row.run) or "colocated"),
             f"{asked.rate:g}",
             "{:.1f} → {:.1f}".format(*attained),
             f"{ttft_p50[0]:.0f}/{ttft_p95[0]:.0f} → {ttft_p50[1]:.0f}/{ttft_p95[1]:.0f}",

@@ -13,7 +13,7 @@ from appliance.instance import Instance
 from appliance.workload import mix_named
 from bench.as_found import left_as_found
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Clients, Resume, Scale, Seed, System, Vocabulary, explained
+from bench.cli import BudgetMinutes, Clients, Grace, Resume, Scale, Seed, System, Vocabulary, explained
 from bench.endpoint import find_endpoint
 from bench.machine import this_machine
 from bench.results import Origin
@@ -44,6 +44,7 @@ def shift(
     scale: Scale = 1.0,
     vocabulary: Vocabulary = 8192,
     clients: Clients = 1,
+    grace_seconds: Grace = 60.0,
     system: System = "semi-pd",
     results: Annotated[Path, Option(help="JSON lines, appended to.")] = RESULTS,
     budget_minutes: BudgetMinutes = None,
@@ -71,7 +72,7 @@ def shift(
         )
         file, budget = ShiftResults(results), Budget(budget_minutes)
         url = running_url(instance)
-        run = Shift(instance, find_endpoint(url, key_for(instance, url)), asked, vocabulary, clients)
+        run = Shift(instance, find_endpoint(url, key_for(instance, url)), asked, vocabulary, clients, grace_seconds)
         console = Console()
         for ruler in rulers(policy, splits):
             if resume and file.has(asked, machine, ruler):

@@ -21,17 +21,17 @@ from bench.shift.result import POLICY, ShiftConfiguration, ShiftLine
 from bench.summary import Targets, p99_ms
 from engine.allocation import SMAllocation
 
-GRACE_SECONDS = 60.0
-
 
 class Shift(NamedTuple):
-    """`vocabulary`: prompts are made of token ids below it. `clients`: processes that send them."""
+    """`vocabulary`: prompts are made of token ids below it. `clients`: processes that send them. `grace_seconds`: how
+    long the last answers are waited for."""
 
     instance: Instance
     endpoint: Endpoint
     configuration: ShiftConfiguration
     vocabulary: int
     clients: int = 1
+    grace_seconds: float = 60.0
 
     def run(self, ruled_by: str, origin: Origin) -> ShiftLine:
         """Raises `SemiPDError` where the appliance does not do what it is told."""
@@ -40,7 +40,7 @@ class Shift(NamedTuple):
             self._set_up(controller, ruled_by)
             began = time.time()
             arrivals = arrivals_of(asked.parts, asked.scale, asked.seed)
-            whole = Share(self.endpoint, arrivals, Prompts(self.vocabulary), GRACE_SECONDS, None)
+            whole = Share(self.endpoint, arrivals, Prompts(self.vocabulary), self.grace_seconds, None)
             observed = run_shares(whole, self.clients)
             told(controller, SetMode("manual"))
             moves = _moves(controller, began)
