@@ -14,6 +14,10 @@ class CannotStart(SemiPDError):
     """A setting, file or machine makes starting pointless; the message is one sentence for the user."""
 
 
+class MemoryDamaged(SemiPDError):
+    """The weights are not those that were loaded: nothing that is computed with them counts."""
+
+
 class ProtocolMismatch(SemiPDError):
     """A peer speaks another version of the wire protocol, or sent bytes that are no message of ours."""
 

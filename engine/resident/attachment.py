@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import socket
@@ -9,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from engine.errors import SemiPDError
-from engine.resident.handshake import receive_manifest
+from engine.resident.handshake import CHECK, receive_manifest
 from engine.resident.manifest import Manifest
 from engine.storage.ledger import Ledger
 
@@ -50,6 +51,11 @@ class Attachment:
     def map_kv(self, device: Device) -> torch.Tensor:
         """The KV cache's bytes: uint8, shared."""
         return device.map(self.manifest.kv_memory, self._kv_fd)
+
+    def ask_for_check(self) -> None:
+        """Have the resident look whether its memory is whole; if it is not, it ends. Does not wait for that."""
+        with contextlib.suppress(OSError):  # it is gone: who waits for its end hears of that
+            self.socket.send(CHECK, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def close(self) -> None:
         """Detach. May be called again."""

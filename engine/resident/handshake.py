@@ -1,7 +1,8 @@
 """What passes between the resident and one who attaches: a length, a manifest, file descriptors. No torch.
 
 The length, four bytes in network order, carries the descriptors with it: the ledger's, then the weights' and the KV
-memory's where those are a `memfd`.
+memory's where those are a `memfd`. Afterwards who is attached may say one thing, `CHECK`; the answer is that the
+resident stays, or ends.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import msgspec
 from engine.errors import ProtocolMismatch
 from engine.resident.manifest import Manifest
 from engine.wire.byte_stream import receive_exactly
+
+CHECK = b"c"
+"""Look whether the memory is whole."""
 
 _HUNG_UP = "the resident hung up in the middle of its answer"
 

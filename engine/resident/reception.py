@@ -6,25 +6,31 @@ import contextlib
 import os
 import selectors
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from engine.errors import CannotStart
-from engine.resident.handshake import peer_pid, send_manifest
+from engine.resident.handshake import CHECK, peer_pid, send_manifest
 from engine.resident.manifest import Manifest
 
 _SEND_SECONDS = 5.0
 
 
 class Reception:
-    """Listens from when it is built until it is closed. Raises `CannotStart` where another resident listens already."""
+    """Listens from when it is built until it is closed. Raises `CannotStart` where another resident listens already.
 
-    def __init__(self, path: str, manifest: Manifest, fds: Sequence[int], log: Any):
+    `check` is called when somebody attached wants to know whether the memory is whole: what it raises ends `turn`.
+    """
+
+    def __init__(
+        self, path: str, manifest: Manifest, fds: Sequence[int], log: Any, check: Callable[[], None] = lambda: None
+    ):
         self._path = path
         self._manifest = manifest
         self._fds = fds
         self._log = log
+        self._check = check
         self._attached: dict[socket.socket, int] = {}
         self._selector = selectors.DefaultSelector()
         self._listener = _listen(path)
@@ -77,9 +83,12 @@ class Reception:
         self._log.info("attached", peer=pid)
 
     def _hear(self, connection: socket.socket) -> None:
-        """Nobody has anything to tell the resident: what can be read is the end, or is ignored."""
+        """What can be read is the end of one who was attached, or asks for a look at the memory."""
         with contextlib.suppress(ConnectionError):
-            if connection.recv(4096):
+            if said := connection.recv(4096):
+                if CHECK in said:
+                    self._check()
+                    self._log.info("memory checked", peer=self._attached[connection])
                 return
         self._selector.unregister(connection)
         connection.close()

@@ -1,4 +1,4 @@
-"""The memory that outlives every group: weights, KV pages and the page ledger. It computes nothing on them."""
+"""The memory that outlives every group: weights, KV pages and the page ledger. It computes nothing with them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from engine.config import ServerArgs
 from engine.device.cpu import MemfdRegion
 from engine.device.device import Device, Region
-from engine.errors import CannotStart
+from engine.errors import CannotStart, MemoryDamaged
 from engine.model.checkpoint import fill_dummy, load_checkpoint
 from engine.model.config import ModelConfig
 from engine.model.layout import Layout, layout_of, pack
 from engine.resident.budget import Demand, Supply, group_budget, kv_pages
+from engine.resident.checksum import checksum
 from engine.resident.manifest import KVSpec, Manifest
 from engine.resident.progress import Progress
 from engine.storage.ledger import Ledger
@@ -26,11 +27,18 @@ class Resident:
     def __init__(self, manifest: Manifest, ledger: Region, weights: Region, kv: Region):
         self.manifest = manifest
         self._regions = (ledger, weights, kv)
+        self._weights = weights.tensor
+        self._weights_checksum = checksum(self._weights)
 
     @property
     def fds(self) -> list[int]:
         """The descriptors that go with the manifest: the ledger's, then those of the other memory that has one."""
         return [region.fd for region in self._regions if region.fd is not None]
+
+    def check_weights(self) -> None:
+        """Raises `MemoryDamaged` where they are not those that were loaded."""
+        if checksum(self._weights) != self._weights_checksum:
+            raise MemoryDamaged("The weights in memory are not those that were loaded: a process has written there.")
 
     @classmethod
     def load(cls, settings: ServerArgs, device: Device, log: Any) -> Self:

@@ -55,8 +55,16 @@ def main() -> None:
     log.info("pages adopted", pages=allocator.cached_count)
     scheduler = Scheduler(limits_of(settings, memory.manifest), allocator)
     load_table = LoadTable.create(ports.load_table_path)
-    lingers = settings.device == "cuda"
-    SchedulerService(scheduler, ports, load_table, suspicion, settings.worker_patience_seconds, log, lingers).run()
+    SchedulerService(
+        scheduler,
+        ports,
+        load_table,
+        suspicion,
+        settings.worker_patience_seconds,
+        log,
+        check_memory=memory.ask_for_check,
+        device_lingers=settings.device == "cuda",
+    ).run()
 
 
 run(main)

@@ -59,7 +59,10 @@ LOOK_MS = 250
 
 
 class SchedulerService:
-    """Three ROUTER sockets and a pidfd for every peer whose end matters."""
+    """Three ROUTER sockets and a pidfd for every peer whose end matters.
+
+    `check_memory` has the resident look whether a worker that ended with work in its hands has left the weights whole.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class SchedulerService:
         suspicion: Suspicion,
         worker_patience_seconds: float,
         log,
+        check_memory: Callable[[], None] = lambda: None,
         device_lingers: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -77,6 +81,7 @@ class SchedulerService:
         self._steps = StepWatch(worker_patience_seconds, is_stopped)
         self._patience_seconds = worker_patience_seconds
         self._departures = Departures(device_lingers)
+        self._check_memory = check_memory
         self._clock = clock
         self._load_table = load_table
         self._log = log
@@ -245,7 +250,10 @@ class SchedulerService:
         self._worker_fds.pop(peer, None)
         self._receive(Channel.WORKER, FROM_WORKER, self._from_worker)  # its last words come before its end
         worker = self._scheduler.groups.workers.get(peer)
-        if worker is None or not self._departures.must_wait(worker, self._scheduler.owes(worker), self._clock()):
+        owes = worker is not None and self._scheduler.owes(worker)
+        if owes:
+            self._check_memory()
+        if worker is None or not self._departures.must_wait(worker, owes, self._clock()):
             self._worker_gone(peer)
         elif not (worker.fenced_because or worker.is_draining):
             self._scheduler.fence(worker, "ended unexpectedly")

@@ -232,3 +232,23 @@ def test_on_a_gpu_the_pool_is_sized_by_the_gpus_memory(checkpoint: Path) -> None
     kv = size_kv(settings, ModelConfig.load(checkpoint), 128, usable_bytes=20 * GIB, weights_bytes=GIB)
     assert kv.dtype == "bfloat16"
     assert kv.nbytes <= int(0.9 * 20 * GIB) - 9 * GIB < kv.nbytes + kv.page_bytes
+
+
+def test_damaged_weights_end_the_resident_when_somebody_has_them_looked_at(
+    checkpoint: Path, make_ports: MakePorts, start_resident: StartResident
+) -> None:
+    ports = make_ports(checkpoint)
+    resident = start_resident(ports)
+    with attach(ports.resident_path, SECONDS) as memory:
+        weights = memory.map_weights(CpuDevice())
+        memory.ask_for_check()
+        while (event := next_event(resident))["event"] != "memory checked":
+            assert event["level"] == "info"
+        weights[len(weights) // 2] ^= 1
+        assert resident.poll() is None, "nobody has asked"
+        memory.ask_for_check()
+        assert resident.wait(SECONDS) == 1
+        assert memory.socket.recv(1) == b"", "who is attached learns that it is gone"
+        memory.ask_for_check()
+    (event,) = (event for event in map(json.loads, resident.stderr or ()) if event["level"] == "error")
+    assert event["event"] == "memory damaged" and "not those that were loaded" in event["reason"]

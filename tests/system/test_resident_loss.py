@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -11,11 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engine.config import PortArgs
+from engine.device.cpu import CpuDevice
+from engine.resident.attachment import attach
 from tests.system.appliance import Appliance, running_appliance
 from tests.system.crowd import until
 from tests.system.test_scheduler_loss import PROMPTS, answers_around, asked
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+EMBEDDING = "embed"
 
 
 def test_after_a_cold_start_every_accepted_request_has_the_undisturbed_answer(tmp_path: Path) -> None:
@@ -28,6 +34,19 @@ def test_after_a_cold_start_every_accepted_request_has_the_undisturbed_answer(tm
         assert not before & {process.pid for process in processes(appliance)}
         assert appliance.pages_in_use == 0
         assert "The resident process was ended by SIGKILL." in appliance.serve.output
+
+
+def test_weights_that_a_lost_worker_may_have_damaged_are_loaded_anew(tmp_path: Path) -> None:
+    """The damage is too small to change a token: it is found because the resident looks, once a worker is lost."""
+    with running_appliance(tmp_path) as appliance:
+        undisturbed = [
+            appliance.post("/v1/completions", **asked(prompt))["choices"][0]["token_ids"] for prompt in PROMPTS
+        ]
+        before = {process.pid for process in appliance.processes("engine.resident")}
+        assert asyncio.run(answers_around(appliance, damage_weights_and_kill_a_worker)) == undisturbed
+        assert not before & {process.pid for process in appliance.processes("engine.resident")}
+        assert appliance.pages_in_use == 0
+        assert "The resident process ended with exit code 1." in appliance.serve.output
 
 
 def test_who_cannot_wait_for_the_cold_start_is_told_when_to_come_again(
@@ -62,6 +81,18 @@ def test_who_cannot_wait_for_the_cold_start_is_told_when_to_come_again(
 def kill_resident(appliance: Appliance) -> None:
     (resident,) = appliance.processes("engine.resident")
     os.kill(resident.pid, signal.SIGKILL)
+
+
+def damage_weights_and_kill_a_worker(appliance: Appliance) -> None:
+    """The lowest bit of the last embedding's last number is turned round."""
+    (resident,) = appliance.processes("engine.resident")
+    with attach(PortArgs(Path(resident.cmdline()[-1])).resident_path, 10.0) as memory:
+        embedding = memory.manifest.weights[EMBEDDING]
+        last = embedding.offset + 4 * math.prod(embedding.shape) - 4
+        memory.map_weights(CpuDevice())[last] ^= 1  # little-endian: the lowest byte comes first
+    workers = [worker for worker in appliance.status["scheduler"]["workers"] if worker["is_active"]]
+    (decode,) = (worker for worker in workers if worker["phases"] == ["decode"])
+    os.kill(decode["pid"], signal.SIGKILL)
 
 
 def processes(appliance: Appliance) -> list:
