@@ -165,7 +165,7 @@ def rotate(
     ] = False,
     reason: Annotated[str, Option(help="Kept with the rotation.")] = "",
 ) -> None:
-    """Move to another split while requests stream."""
+    """Move to another split while requests stream; at 100 and 100 one worker computes both phases."""
     with explained(NOT_RUNNING):
         reply = ask(Instance.of_user(), AskRotation(prefill, decode, new_group, reason), ROTATION_SECONDS)
     typer.echo(reply.sentence)

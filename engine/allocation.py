@@ -26,8 +26,9 @@ class Splitter(StrEnum):
 class SMAllocation:
     """Shares of the SMs, in percent, that prefill and decode ask for.
 
-    Complementary pairs (x + y = 100) are disjoint; with x + y > 100 the two overlap. Raises `ValueError`, with one
-    sentence, for a share that is no whole percentage from 1 to 100.
+    Complementary pairs (x + y = 100) are disjoint; with x + y > 100 the two overlap. At 100/100 nothing is divided, and
+    one worker computes both. Raises `ValueError`, with one sentence, for a share that is no whole percentage from 1 to
+    100.
     """
 
     prefill_percentage: int
@@ -46,6 +47,11 @@ class SMAllocation:
     def is_complementary(self) -> bool:
         """True where the two parts do not overlap and nothing is left over."""
         return self.prefill_percentage + self.decode_percentage == 100
+
+    @property
+    def is_together(self) -> bool:
+        """True where one worker has all of the SMs for both phases."""
+        return self.prefill_percentage == self.decode_percentage == 100
 
     def __str__(self) -> str:
         return f"{self.prefill_percentage}/{self.decode_percentage}"

@@ -36,6 +36,8 @@ def _split(settings: ServerArgs, status: Mapping[str, Any] | None) -> Finding:
     if settings.mode is ServingMode.COLOCATED or (status and status["mode"] == ServingMode.COLOCATED):
         return fine("split", "One worker does both phases.")
     split = _in_force(status) or settings.allocation
+    if split.is_together:
+        return fine("split", "One worker does both phases, until somebody rotates to two shares.")
     mode = Mode(status["slo"]["mode"] if status else settings.policy)
     shares, total = (
         (split.prefill_percentage, split.decode_percentage),

@@ -37,6 +37,8 @@ class Offer(NamedTuple):
 
     def refusal(self, split: SMAllocation) -> str:
         """Why a split may not be asked for, in a sentence or two; empty if it may."""
+        if split.is_together:
+            return ""  # the whole device was always used
         if self.measured is None:
             return UNTESTED_MPS if self.needs_test else ""
         if failed := self.measured.failed(split):

@@ -98,7 +98,8 @@ class Links:
         match action:
             case Form(epoch, slot, split):
                 shares = (split.prefill_percentage, split.decode_percentage)
-                order = to_leader.FormGroup(epoch, *shares, self._is_colocated, self._prepared_beside(split))
+                is_colocated = self._is_colocated or split.is_together
+                order = to_leader.FormGroup(epoch, *shares, is_colocated, self._prepared_beside(split))
                 reached(FaultPoint.CONTROLLER_FORMS)
                 self._to_leader(slot, order)
             case Activate(epoch):

@@ -9,9 +9,9 @@ from engine.allocation import Phase, SMAllocation
 def prepared_beside(split: SMAllocation, ladder: Ladder | None) -> tuple[SMAllocation, ...]:
     """The rungs next to `split`; where it is none itself, the rung nearest to it and those next to that.
 
-    Each costs decode a set of graphs. Empty where there is no ladder.
+    Each costs decode a set of graphs. Empty where there is no ladder, or no two workers.
     """
-    if ladder is None:
+    if ladder is None or split.is_together:
         return ()
     middle = split if split in ladder else ladder.nearest(split)
     around = (middle, ladder.toward(Phase.DECODE, middle), ladder.toward(Phase.PREFILL, middle))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
 
@@ -38,8 +37,7 @@ class Simulation:
         self.changes: list[tuple[float, SMAllocation]] = []
         self.on_end: Callable[[Journey], None] = lambda journey: None
         ledger = Ledger.create(bytearray(Ledger.bytes_for(box.pages + 1)), box.pages + 1)
-        limits = replace(box.limits, is_colocated=split is None)
-        self.scheduler = Scheduler(limits, PageAllocator(ledger, box.page_size), clock=lambda: self.now)
+        self.scheduler = Scheduler(box.limits, PageAllocator(ledger, box.page_size), clock=lambda: self.now)
         self._is_colocated = split is None
         self._skips = skips
         self._arrivals: Iterator[Arrival] = iter(arrivals)

@@ -124,6 +124,8 @@ def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_forc
 
 def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
     """The questions in turn; each either ends in a choice or leads to the next."""
+    if view.in_force.is_together:
+        return view.stay("one worker computes both phases, until a person divides them again")
     if not view.shown.violation and state.foreseen < PATIENCE:
         return view.stay("both targets are kept")
     if view.shown.violation < GRAVE and max(state.violated, state.foreseen) < PATIENCE:

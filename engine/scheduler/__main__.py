@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from engine.config import Mode, PortArgs, ServerArgs
+from engine.config import PortArgs, ServerArgs
 from engine.fault_point import FaultPoint, reached
 from engine.model.config import ModelConfig
 from engine.process import follow_supervisor, run, set_up_logging
@@ -35,7 +35,6 @@ def limits_of(settings: ServerArgs, manifest: Manifest) -> Limits:
         chunk_tokens=settings.chunk_tokens,
         ttft_target_seconds=settings.ttft_target_ms / 1000,
         tpot_target_seconds=settings.tpot_target_ms / 1000,
-        is_colocated=settings.mode is Mode.COLOCATED,
         products=ModelConfig.load(settings.model_path).products,
     )
 

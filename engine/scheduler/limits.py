@@ -12,8 +12,8 @@ class Limits:
     request is given pages. `max_requests_per_key`: live requests of one API key, None for no limit.
     `max_queue_seconds`: nobody is to wait for longer before it begins, None for no limit. `chunk_tokens`: of a prompt's
     chunks where a request's bits must not depend on the others', None where a chunk may have any length.
-    `ttft_target_seconds`: of the first token, 0 for none; `tpot_target_seconds`: of the others. `is_colocated`: a step
-    of prefill is one of decode as well. `products`: (outputs, columns) of a layer's matrices."""
+    `ttft_target_seconds`: of the first token, 0 for none; `tpot_target_seconds`: of the others. `products`:
+    (outputs, columns) of a layer's matrices."""
 
     max_model_len: int
     max_running_requests: int
@@ -26,5 +26,4 @@ class Limits:
     chunk_tokens: int | None = None
     ttft_target_seconds: float = 0.0
     tpot_target_seconds: float = 0.0
-    is_colocated: bool = False
     products: tuple[tuple[int, int], ...] = ()

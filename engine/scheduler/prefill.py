@@ -62,6 +62,7 @@ class PrefillQueue:
         chunk unreported by another worker is not continued before it is: chunks are written in order. Where chunks have
         a fixed length, each is a step of its own: what is computed beside it would change its bits.
         """
+        self._step_limit.is_shared = worker.is_colocated
         chunks: list[PrefillChunk] = []
         may_admit = decoding + len(self.running) < self._limits.max_running_requests
         prompts = [*self._under_way(worker), *(self.waiting.in_order() if may_admit else ())]

@@ -31,6 +31,9 @@ class SplitChange(NamedTuple):
 
 def refusal(workers: Sequence[Worker], split: SMAllocation) -> str:
     """Why a group of these workers cannot take the split in place, in a sentence; empty if it can."""
+    if split.is_together != any(worker.is_colocated for worker in workers):
+        count = "one worker" if split.is_together else "two workers"
+        return f"At {split} the phases are computed by {count}, and the group has another number."
     for worker in workers:
         share = split.share(worker.phase)
         if not worker.can_take(share):

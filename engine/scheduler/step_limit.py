@@ -15,18 +15,37 @@ LEAST_PART = 6
 
 
 class StepLimit:
-    """`prefill_token_budget` of `limits` is the most, whatever the targets; without them it is the limit."""
+    """`prefill_token_budget` of `limits` is the most, whatever the targets; without them it is the limit.
+
+    `is_shared`: a step of prefill is one of decode as well, and streams wait for its end.
+    """
 
     def __init__(self, limits: Limits):
         self._most = limits.prefill_token_budget
-        self._is_colocated = limits.is_colocated
         self._size = PieceSize(0.0, self._most, least_tokens=self._most // LEAST_PART)
-        self.aim(limits.ttft_target_seconds, limits.tpot_target_seconds)
+        self._targets = (limits.ttft_target_seconds, limits.tpot_target_seconds)
+        self.is_shared = False
 
     def aim(self, ttft_target_seconds: float, tpot_target_seconds: float) -> None:
         """The targets from now on, 0 for none."""
-        parts = [TTFT_PART * ttft_target_seconds, TPOT_PART * tpot_target_seconds if self._is_colocated else 0.0]
-        self._size.seconds = min(filter(None, parts), default=0.0)
+        self._targets = (ttft_target_seconds, tpot_target_seconds)
+        self._size.seconds = self._seconds
+
+    @property
+    def is_shared(self) -> bool:
+        return self._is_shared
+
+    @is_shared.setter
+    def is_shared(self, is_shared: bool) -> None:
+        self._is_shared = is_shared
+        self._size.seconds = self._seconds
+
+    @property
+    def _seconds(self) -> float:
+        """What a step may take, 0 where nothing limits it."""
+        ttft_target_seconds, tpot_target_seconds = self._targets
+        parts = [TTFT_PART * ttft_target_seconds, TPOT_PART * tpot_target_seconds if self._is_shared else 0.0]
+        return min(filter(None, parts), default=0.0)
 
     @property
     def tokens(self) -> int:

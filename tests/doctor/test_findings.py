@@ -91,6 +91,12 @@ def test_an_overlapping_split_is_the_policys_to_leave() -> None:
     assert about(observed(status=a_status(split_in_force="80/100")), "split").level is Level.OK
 
 
+def test_one_worker_for_both_phases_is_a_choice() -> None:
+    finding = about(observed(status=a_status(split_in_force="100/100", slo__mode="manual")), "split")
+    assert finding.level is Level.OK
+    assert finding.seen.startswith("One worker does both phases")
+
+
 def test_what_can_be_looked_at_before_a_start_is() -> None:
     seen = Observations(
         ServerArgs(device="cpu", policy="manual"), free_memory_bytes=1 << 30, port_problem="Port taken."

@@ -45,6 +45,18 @@ def test_whose_part_shrinks_goes_first(now: tuple[int, int], then: tuple[int, in
     assert seen == turns
 
 
+@pytest.mark.parametrize(("prepared", "split"), [(None, "100/100"), ((40, 60, 100), "100/100")])
+def test_two_workers_do_not_become_one(prepared: tuple[int, ...] | None, split: str) -> None:
+    assert "computed by one worker" in refusal(group(60, 40, prepared), SMAllocation(*map(int, split.split("/"))))
+
+
+@pytest.mark.parametrize("prepared", [None, (40, 60, 100)])
+def test_one_worker_does_not_become_two(prepared: tuple[int, ...] | None) -> None:
+    both = [Worker(b"both", WorkerReady(1, "a", (Phase.PREFILL, Phase.DECODE), 1, "none", 100, 0, prepared))]
+    assert "computed by two workers" in refusal(both, SMAllocation(60, 40))
+    assert refusal(both, SMAllocation(100, 100)) == ""
+
+
 def test_who_was_told_something_else_meanwhile_is_not_done() -> None:
     """Nor when it was told the right thing since: it takes the one, and then the other."""
     workers = group(50, 50)

@@ -13,7 +13,7 @@ RATE = 1000.0
 
 
 def limit(ttft: float, tpot: float, is_colocated: bool = False) -> StepLimit:
-    return StepLimit(
+    made = StepLimit(
         Limits(
             max_model_len=100,
             max_running_requests=4,
@@ -21,9 +21,10 @@ def limit(ttft: float, tpot: float, is_colocated: bool = False) -> StepLimit:
             prefill_token_budget=MOST,
             ttft_target_seconds=ttft,
             tpot_target_seconds=tpot,
-            is_colocated=is_colocated,
         )
     )
+    made.is_shared = is_colocated
+    return made
 
 
 def work(limit: StepLimit, rate: float = RATE, steps: int = 20) -> None:
@@ -59,6 +60,17 @@ def test_another_target_counts_from_the_next_step_on() -> None:
     assert moved.tokens == pytest.approx(TTFT_PART * 3.0 * RATE, abs=1)
     moved.aim(0.0, 0.0)
     assert moved.tokens == MOST
+
+
+def test_who_shares_its_steps_with_decode_counts_from_the_next_step_on() -> None:
+    moved = limit(3.0, 0.8)
+    work(moved)
+    moved.is_shared = True
+    work(moved, steps=1)
+    assert moved.tokens == pytest.approx(TPOT_PART * 0.8 * RATE, abs=1)
+    moved.is_shared = False
+    work(moved)
+    assert moved.tokens == pytest.approx(TTFT_PART * 3.0 * RATE, abs=1)
 
 
 def test_a_device_that_becomes_faster_or_slower_is_followed() -> None:

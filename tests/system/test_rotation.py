@@ -70,6 +70,20 @@ def test_splits_taken_in_place_under_load_change_no_token_and_no_process(applian
     assert all(0.0 < worker["borrowed_part"] <= 1.0 for worker in active), "each was alone now and then"
 
 
+@pytest.mark.timeout(300)
+def test_one_worker_takes_over_from_two_and_two_from_one_under_load(appliance: Appliance) -> None:
+    """At 100/100 one worker computes both phases; no split of two is taken by it in place, nor that by two."""
+
+    def rotated(number: int) -> None:
+        prefill, decode = [(100, 100), (60, 40)][number % 2]
+        done = rotate(appliance, prefill, decode, "--reason", "test")
+        assert done.returncode == 0 and "with a new group" in done.stdout, done.stdout + done.stderr
+        assert appliance.status["split_in_force"] == f"{prefill}/{decode}"
+        assert len(serving_pids(appliance)) == (1 if number % 2 == 0 else 2)
+
+    under_load(appliance, [partial(rotated, number) for number in range(6)])
+
+
 def rotate_under_load(appliance: Appliance, rotations: int) -> None:
     """Both processes are new each time."""
 
