@@ -38,7 +38,8 @@ class TextTokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; with `add_special_tokens`, framed as the model expects bare text (BOS first)."""
-        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)  # without offsets
+        return encoded.ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens written out. Unknown ids have none."""
