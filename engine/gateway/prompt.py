@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,11 +54,9 @@ async def _text_prompt(prompt: Prompt, model: ServedModel) -> list[int]:
 
 async def encode(text: str, model: ServedModel, *, add_special_tokens: bool) -> list[int]:
     """Token ids of a text of any length."""
-
-    def encoded() -> list[int]:
-        return model.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-
-    return await asyncio.to_thread(encoded) if len(text) > _LONG_TEXT else encoded()
+    if len(text) > _LONG_TEXT:
+        return await model.tokenizer.encode_beside(text, add_special_tokens=add_special_tokens)
+    return model.tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
 def within_vocabulary(token_ids: list[int], vocab_size: int, param: str) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +22,7 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, pieces: list[bytes]):
         self._tokenizer = tokenizer
+        self._beside = ThreadPoolExecutor(1, "tokenise")
         self.pieces = pieces
 
     @classmethod
@@ -38,8 +41,16 @@ class TextTokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Token ids of `text`; with `add_special_tokens`, framed as the model expects bare text (BOS first)."""
-        (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)  # without offsets
-        return encoded.ids
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+
+    async def encode_beside(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """The same, beside the event loop: one text after the other, so that many at once take no more memory."""
+
+        def encoded() -> list[int]:
+            (found,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+            return found.ids  # without offsets, which are several times the ids, and would be made with the lock held
+
+        return await asyncio.get_running_loop().run_in_executor(self._beside, encoded)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of `token_ids`, special tokens written out. Unknown ids have none."""
