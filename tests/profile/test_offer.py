@@ -43,7 +43,11 @@ def test_green_needs_no_test_of_a_share_and_mps_does() -> None:
 
 def test_mps_without_a_profile_offers_nothing() -> None:
     assert offer(MPS, Kept()).refusal(SMAllocation(50, 50)) == UNTESTED_MPS
-    assert offer(MPS, Kept(stale="It is old.")).refusal(SMAllocation(100, 100)) == UNTESTED_MPS
+    assert offer(MPS, Kept(stale="It is old.")).refusal(SMAllocation(100, 90)) == UNTESTED_MPS
+
+
+def test_one_worker_with_the_whole_device_needs_no_test() -> None:
+    assert offer(MPS, Kept()).refusal(SMAllocation(100, 100)) == ""
 
 
 def test_a_gpu_without_a_profile_says_what_is_guessed() -> None:
