@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -17,6 +20,8 @@ from appliance.control.client import Conversation
 from appliance.control.messages import AskRotations, AskStatus
 from appliance.instance import Instance
 from appliance.status import show_rotations, status_page
+
+INTERRUPTS = {signal.SIGINT}
 
 
 @logged
@@ -38,19 +43,29 @@ def status(
 def follow(controller: Conversation, every: float, as_json: bool) -> None:
     """Look again and again until Ctrl-C: in place on a terminal, else one after another."""
     console = Console()
-    try:
+    with interrupts_waiting():
         if as_json or not console.is_terminal:
             while True:
                 data = controller.ask(AskStatus()).data
                 typer.echo(data) if as_json else console.print(status_page(json.loads(data), time.time()))
-                time.sleep(every)
+                if signal.sigtimedwait(INTERRUPTS, every):
+                    return
         with Live(console=console, auto_refresh=False, screen=True) as live:
             while True:
                 page = status_page(json.loads(controller.ask(AskStatus()).data), time.time())
                 live.update(page, refresh=True)
-                time.sleep(every)
-    except KeyboardInterrupt:
-        return
+                if signal.sigtimedwait(INTERRUPTS, every):
+                    return
+
+
+@contextmanager
+def interrupts_waiting() -> Iterator[None]:
+    """Ctrl-C waits until it is asked for: as an exception it may come where exceptions are ignored, and be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @logged
