@@ -30,7 +30,7 @@ def test_the_other_slot_takes_over_from_a_killed_leader_and_from_the_next(applia
         slot, workers = serving(appliance)
         assert asyncio.run(answers_around(appliance, kill_serving_leader)) == undisturbed
         assert serving(appliance)[0] != slot
-        assert not [pid for pid in workers if psutil.pid_exists(pid)], "its workers have ended with it"
+        asyncio.run(until(lambda pids=workers: not any(map(psutil.pid_exists, pids)), "ended with their leader"))
         assert appliance.pages_in_use == 0
         asyncio.run(until(lambda slot=slot: has_spares(appliance, slot), "with spares under another leader"))
     assert "The leader-a process was ended by SIGKILL." in appliance.serve.output
