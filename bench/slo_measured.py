@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.simulator.box import Box
+from appliance.simulator.comparison import COLOCATED
 from appliance.simulator.journal import Journey
 from appliance.simulator.result import attainment, latencies
 from appliance.simulator.simulation import Simulation
@@ -27,9 +28,10 @@ from appliance.slo.target import SLOTarget
 from bench.measured_box import SINCE, UNDER_LOAD, measured_box
 from bench.results import RESULTS, Results, RunLine
 from bench.runs import arrivals_of
+from bench.suite import SHARED, SPLIT
 from engine.allocation import SMAllocation
 
-SEMI_PD, COLOCATED = "semi-pd", "semi-pd colocated"
+SYSTEMS = (SPLIT.system, SHARED.system)
 POINTS, PART = 10.0, 0.25
 """How far a prediction may be off: in attainment, in percent of the requests; in a p95, as a part of it."""
 
@@ -97,7 +99,7 @@ def measured(run: RunLine) -> Seen:
 
 def split_of(run: RunLine) -> SMAllocation | None:
     """Of `67/33 by green`; None where one worker has both phases."""
-    if run.configuration.system == COLOCATED:
+    if run.configuration.system == SHARED.system:
         return None
     prefill, decode = run.configuration.split.split()[0].split("/")
     return SMAllocation(int(prefill), int(decode))
@@ -111,7 +113,7 @@ def measured_runs(path: Path, on_gpu: bool = True) -> Iterator[RunLine]:
         if on_gpu and line.origin.at < SINCE:
             continue
         asked = line.configuration
-        if asked.system in (SEMI_PD, COLOCATED) and asked.rate is not None and line.summary.attainment is not None:
+        if asked.system in SYSTEMS and asked.rate is not None and line.summary.attainment is not None:
             yield line
 
 
@@ -122,7 +124,7 @@ def as_table(rows: list[Compared]) -> Table:
         attained, ttft_p50, ttft_p95, tpot_p50, tpot_p95 = pairs
         table.add_row(
             row.run.origin.at[5:16],
-            str(split_of(row.run) or "colocated"),
+            str(split_of(row.run) or COLOCATED),
             f"{asked.rate:g}",
             "{:.1f} → {:.1f}".format(*attained),
             f"{ttft_p50[0]:.0f}/{ttft_p95[0]:.0f} → {ttft_p50[1]:.0f}/{ttft_p95[1]:.0f}",

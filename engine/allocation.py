@@ -51,7 +51,7 @@ class SMAllocation:
     @property
     def is_together(self) -> bool:
         """True where one worker has all of the SMs for both phases."""
-        return self.prefill_percentage == self.decode_percentage == 100
+        return self == WHOLE
 
     def __str__(self) -> str:
         return f"{self.prefill_percentage}/{self.decode_percentage}"

@@ -6,7 +6,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -42,28 +41,24 @@ def status(
 
 def follow(controller: Conversation, every: float, as_json: bool) -> None:
     """Look again and again until Ctrl-C: in place on a terminal, else one after another."""
-    console = Console()
-    with interrupts_waiting():
-        if as_json or not console.is_terminal:
-            while True:
-                data = controller.ask(AskStatus()).data
-                typer.echo(data) if as_json else console.print(status_page(json.loads(data), time.time()))
-                if signal.sigtimedwait(INTERRUPTS, every):
-                    return
-        with Live(console=console, auto_refresh=False, screen=True) as live:
-            while True:
-                page = status_page(json.loads(controller.ask(AskStatus()).data), time.time())
-                live.update(page, refresh=True)
-                if signal.sigtimedwait(INTERRUPTS, every):
-                    return
+    console, looks = Console(), until_interrupted(controller, every)
+    if as_json or not console.is_terminal:
+        for data in looks:
+            typer.echo(data) if as_json else console.print(status_page(json.loads(data), time.time()))
+        return
+    with Live(console=console, auto_refresh=False, screen=True) as live:
+        for data in looks:
+            live.update(status_page(json.loads(data), time.time()), refresh=True)
 
 
-@contextmanager
-def interrupts_waiting() -> Iterator[None]:
-    """Ctrl-C waits until it is asked for: as an exception it may come where exceptions are ignored, and be lost."""
+def until_interrupted(controller: Conversation, every: float) -> Iterator[str]:
+    """One status after another. Ctrl-C waits until it is asked for: as an exception it may come where exceptions are
+    ignored, and be lost."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
-        yield
+        yield controller.ask(AskStatus()).data
+        while not signal.sigtimedwait(INTERRUPTS, every):
+            yield controller.ask(AskStatus()).data
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

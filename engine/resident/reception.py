@@ -84,12 +84,14 @@ class Reception:
 
     def _hear(self, connection: socket.socket) -> None:
         """What can be read is the end of one who was attached, or asks for a look at the memory."""
+        said = b""
         with contextlib.suppress(ConnectionError):
-            if said := connection.recv(4096):
-                if CHECK in said:
-                    self._check()
-                    self._log.info("memory checked", peer=self._attached[connection])
-                return
+            said = connection.recv(4096)
+        if CHECK in said:
+            self._check()
+            self._log.info("memory checked", peer=self._attached[connection])
+        if said:
+            return
         self._selector.unregister(connection)
         connection.close()
         self._log.info("detached", peer=self._attached.pop(connection))

@@ -23,35 +23,26 @@ class StepLimit:
     def __init__(self, limits: Limits):
         self._most = limits.prefill_token_budget
         self._size = PieceSize(0.0, self._most, least_tokens=self._most // LEAST_PART)
-        self._targets = (limits.ttft_target_seconds, limits.tpot_target_seconds)
         self.is_shared = False
+        self.aim(limits.ttft_target_seconds, limits.tpot_target_seconds)
 
     def aim(self, ttft_target_seconds: float, tpot_target_seconds: float) -> None:
         """The targets from now on, 0 for none."""
-        self._targets = (ttft_target_seconds, tpot_target_seconds)
-        self._size.seconds = self._seconds
-
-    @property
-    def is_shared(self) -> bool:
-        return self._is_shared
-
-    @is_shared.setter
-    def is_shared(self, is_shared: bool) -> None:
-        self._is_shared = is_shared
-        self._size.seconds = self._seconds
+        self._prefill_seconds = TTFT_PART * ttft_target_seconds
+        self._decode_seconds = TPOT_PART * tpot_target_seconds
 
     @property
     def _seconds(self) -> float:
         """What a step may take, 0 where nothing limits it."""
-        ttft_target_seconds, tpot_target_seconds = self._targets
-        parts = [TTFT_PART * ttft_target_seconds, TPOT_PART * tpot_target_seconds if self._is_shared else 0.0]
+        parts = [self._prefill_seconds, self._decode_seconds if self.is_shared else 0.0]
         return min(filter(None, parts), default=0.0)
 
     @property
     def tokens(self) -> int:
-        return min(self._most, self._size.tokens) if self._size.seconds else self._most
+        return min(self._most, self._size.tokens) if self._seconds else self._most
 
     def learn(self, tokens: int, seconds: float) -> None:
         """A step of so many tokens took so long."""
+        self._size.seconds = self._seconds
         if self._size.seconds and seconds > 0:
             self._size.learn(tokens, seconds)
