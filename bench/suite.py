@@ -123,7 +123,7 @@ MANY = Stage(
     ("--prefill", "33", "--decode", "67", "--max-running-requests", "512", "--gateway-workers", "4"),
     (
         *(rate("sharegpt", each, CHAT, seconds=20.0) for each in (48, 52, 58, 65)),
-        *(rate("reason", each, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS) for each in (16, 20)),
+        *(rate("reason", each, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS) for each in (16, 18, 20)),
     ),
 )
 MPS = Stage(
@@ -143,7 +143,9 @@ SHARED_ROWS = (
 SHARED_FURTHER = (
     *(rate("azure-conv", each, LOOSE) for each in (23.5, 24.5)),
     *(rate("sharegpt", each, CHAT, seconds=20.0) for each in (58, 65)),
-    rate("reason", 20, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS),
+    *(rate("reason", each, LOOSE, seconds=40.0, ending_seconds=LONG_ENDING_SECONDS) for each in (18, 20)),
+    rate("azure-code", 16.5, LOOSE),
+    rate("mooncake", 3.8, LONG, seconds=40.0),
 )
 SHARED = Stage(
     "semi-pd colocated",
