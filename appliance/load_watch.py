@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
-from appliance.recent_load import LoadMemory
+from appliance.recent_load import LoadMemory, SpeedsOf
 from appliance.slo import RequestRecord, SLOAwareResourceManager, WorkTotals
 from appliance.slo.alone import Alone
 from appliance.slo.profile import Profile, Speeds
@@ -61,11 +62,13 @@ class LoadWatch:
         self._policy.count_work(totals)
         self.memory.observe(records, totals, self._step_speeds(), self._clock())
 
-    def _step_speeds(self) -> Speeds | None:
+    def _step_speeds(self) -> SpeedsOf | None:
         """How fast a phase's steps are in its share; one that rests between them makes each at full speed."""
         if self._split is None:
             return None
-        return self._profile.speeds(self._split) if self._profile.stretches_steps else Speeds(1.0, 1.0)
+        if not self._profile.stretches_steps:
+            return lambda lanes: Speeds(1.0, 1.0)
+        return partial(self._profile.speeds, self._split)
 
     def _note_split(self) -> None:
         if (split := self._in_force()) != self._split:

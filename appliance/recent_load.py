@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from appliance.slo.metrics import RequestRecord, WorkTotals
 from appliance.slo.profile import Speeds
 
+SpeedsOf = Callable[[float | None], Speeds]
+"""At so many lanes of a decode step; None where there was none."""
 SPAN_SECONDS = 120.0
 MOST_REQUESTS = 200
 """So that a simulation of them takes a second or two."""
@@ -66,7 +69,7 @@ class LoadMemory:
         self._totals: WorkTotals | None = None
         self._lock = threading.Lock()
 
-    def observe(self, records: list[RequestRecord], totals: WorkTotals, speeds: Speeds | None, now: float) -> None:
+    def observe(self, records: list[RequestRecord], totals: WorkTotals, speeds: SpeedsOf | None, now: float) -> None:
         """`totals` since the scheduler began; `speeds` of own steps relative to the whole device, None: not known."""
         with self._lock:
             before, self._totals = self._totals, totals
@@ -96,15 +99,15 @@ class LoadMemory:
             del self._requests[request_id]
 
 
-def _second(work: WorkTotals, speeds: Speeds, records: list[RequestRecord], now: float) -> _Second:
+def _second(work: WorkTotals, speeds_of: SpeedsOf, records: list[RequestRecord], now: float) -> _Second:
+    speeds = speeds_of(work.lanes)
     prefill = None
     if work.prefill_steps > 0 and work.prefill_seconds > 0:
         seconds = _whole(work.prefill_seconds, work.prefill_borrowed_seconds, speeds.prefill)
         prefill = PrefillSample(work.prefill_steps, work.prefill_tokens, seconds)
     running = [record.prompt_tokens + record.output_tokens for record in records if record.is_running]
     decode = None
-    if work.decode_steps > 0 and work.decode_tokens > 0 and running:
-        batch = work.decode_tokens / work.decode_steps
+    if (batch := work.lanes) and running:
         seconds = _whole(work.decode_seconds, work.decode_borrowed_seconds, speeds.decode) / work.decode_steps
         decode = DecodeSample(batch, batch * sum(running) / len(running), seconds)
     return _Second(now, prefill, decode)

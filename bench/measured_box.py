@@ -55,4 +55,4 @@ def slowed(profile: Profile, factors: Speeds) -> Profile:
         split: Speeds(speed.prefill * factors.prefill, speed.decode * factors.decode)
         for split, speed in profile.measured.items()
     }
-    return Profile(speeds, stretches_steps=profile.stretches_steps)
+    return Profile(speeds, stretches_steps=profile.stretches_steps, crowding=profile.crowding, crowded=profile.crowded)

@@ -42,13 +42,21 @@ class Pair:
             for phase in Phase
         ]
 
-    def paces(self) -> Paces | None:
-        """Of both phases beside each other, in the parts taken last; None if too few steps end even in a long time."""
-        return self._measured(self._paces_within)
+    def paces(self, lanes: int) -> Paces | None:
+        """Of both phases beside each other, in the parts taken last, decode with so many lanes.
 
-    def pace_alone(self, phase: Phase) -> Pace | None:
-        """Of one phase while the other rests; None likewise."""
-        return self._measured(lambda seconds: self._pace_alone_within(phase, seconds))
+        None if too few steps end even in a long time.
+        """
+        return self._measured(lambda seconds: self._paces_within(seconds, lanes))
+
+    def prefill_alone(self) -> Pace | None:
+        """Of prefill while decode rests; None likewise."""
+        tokens = self._conditions.chunk_tokens
+        return self._measured(lambda seconds: self._pace_alone_within(Phase.PREFILL, seconds, tokens))
+
+    def decode_alone(self, lanes: int) -> Pace | None:
+        """Of decode, with so many lanes, while prefill rests; None likewise."""
+        return self._measured(lambda seconds: self._pace_alone_within(Phase.DECODE, seconds, lanes))
 
     def probe(self, phase: Phase) -> ProbeProcess:
         return self._probes[phase]
@@ -62,16 +70,14 @@ class Pair:
         for probe in self._probes.values():
             probe.dismiss()
 
-    def _paces_within(self, seconds: float) -> Paces | None:
-        worked = self._both(dict.fromkeys(Phase, Work(seconds)), Worked, GRACE_SECONDS + seconds)
-        conditions = self._conditions
-        return paces(worked[Phase.PREFILL], worked[Phase.DECODE], conditions.chunk_tokens, conditions.decode_lanes)
+    def _paces_within(self, seconds: float, lanes: int) -> Paces | None:
+        worked = self._both(dict.fromkeys(Phase, Work(seconds, lanes)), Worked, GRACE_SECONDS + seconds)
+        return paces(worked[Phase.PREFILL], worked[Phase.DECODE], self._conditions.chunk_tokens, lanes)
 
-    def _pace_alone_within(self, phase: Phase, seconds: float) -> Pace | None:
-        conditions = self._conditions
-        self._probes[phase].send(Work(seconds))
-        worked = self._probes[phase].receive(Worked, GRACE_SECONDS + seconds)
-        return pace_alone(worked, conditions.chunk_tokens if phase is Phase.PREFILL else conditions.decode_lanes)
+    def _pace_alone_within(self, phase: Phase, seconds: float, tokens: int) -> Pace | None:
+        """`tokens` of a step: a prompt's, or a lane's each."""
+        self._probes[phase].send(Work(seconds, tokens))
+        return pace_alone(self._probes[phase].receive(Worked, GRACE_SECONDS + seconds), tokens)
 
     def _measured(self, within: Callable[[float], P | None]) -> P | None:
         """Over a window, or a longer one where too few steps have ended in it."""

@@ -212,7 +212,7 @@ class Simulation:
 
     def _share_taken(self, worker: SimulatedWorker, taken: ShareTaken) -> None:
         (phase,) = worker.ready.phases
-        worker.pace = self._pace(phase, self.split)
+        worker.pace = self._pace_of(phase, self.split)
         self.scheduler.share_taken(worker.peer, taken)
 
     def _may_borrow(self, worker: SimulatedWorker) -> bool:
@@ -243,10 +243,14 @@ class Simulation:
         prepared = (share,) if self._is_colocated or not self.box.in_place else None
         ready = WorkerReady(self._epoch, "ab"[self._epoch % 2], phases, 1, "simulated", share, 0, prepared)
         self._workers[peer] = SimulatedWorker(
-            peer, ready, self.box.times, self._pace(phases[0], split), self.box.page_size, self.box.launch_seconds
+            peer, ready, self.box.times, self._pace_of(phases[0], split), self.box.page_size, self.box.launch_seconds
         )
         self.scheduler.worker_ready(peer, ready)
 
-    def _pace(self, phase: Phase, split: SMAllocation) -> Pace:
-        speed = 1.0 if self._is_colocated else self.box.profile.speeds(split).of(phase)
-        return Pace.at_speed(speed, stretches_steps=self.box.profile.stretches_steps)
+    def _pace_of(self, phase: Phase, split: SMAllocation) -> Callable[[int], Pace]:
+        profile = self.box.profile
+        if self._is_colocated:
+            return lambda lanes: Pace()
+        return lambda lanes: Pace.at_speed(
+            profile.speeds(split, lanes).of(phase), stretches_steps=profile.stretches_steps
+        )

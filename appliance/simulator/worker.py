@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from appliance.simulator.lanes import Lanes
@@ -30,7 +30,8 @@ class DoneSteps(NamedTuple):
 class SimulatedWorker:
     """Orders that come within a step are read at its end, as a worker does. Its clock is the caller's.
 
-    `pace` is that of its part of the device, `launch_seconds` how long before its end the next decode step is made up.
+    `pace` is that of its part of the device at a batch of so many lanes, `launch_seconds` how long before its end the
+    next decode step is made up.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class SimulatedWorker:
         peer: bytes,
         ready: WorkerReady,
         times: StepTimes,
-        pace: Pace,
+        pace: Callable[[int], Pace],
         page_size: int,
         launch_seconds: float = 0.0,
     ):
@@ -99,8 +100,8 @@ class SimulatedWorker:
         if self.is_drained or not (self._prefills or self._decodes):
             return
         self.borrows = borrows
-        pace = Pace() if borrows else self.pace
         batch, context = self._lanes.begin() if self._decodes else (0, 0)
+        pace = Pace() if borrows else self.pace(batch)
         if self._prefills:
             size = self._prefill.begin(borrows)
             self.run = Run(now, self._times.packed(*size, batch, context), 0.0, 1, pace)

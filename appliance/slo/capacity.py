@@ -40,7 +40,7 @@ class Capacity:
         if seen.work is not None and seen.work.decode_steps and seen.work.decode_tokens:
             work = seen.work
             whole = _whole_seconds(work.decode_seconds, work.decode_borrowed_seconds, profile, speeds.decode)
-            step = (work.decode_tokens / work.decode_steps, whole / work.decode_steps)
+            step = (work.lanes or 0.0, whole / work.decode_steps)
             learned = replace(learned, decode_steps=(*learned.decode_steps, step)[-KEPT:])
         return learned
 

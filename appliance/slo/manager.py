@@ -179,7 +179,7 @@ class SLOAwareResourceManager:
     def _learn(self, seen: WindowSummary, in_force: SMAllocation) -> None:
         """From a window during all of which one split was in force."""
         self._log.complete(seen, in_force)
-        self._predictor = self._predictor.learned(seen, self._predictor.profile.speeds(in_force))
+        self._predictor = self._predictor.learned(seen, self._predictor.profile.speeds(in_force, seen.lanes))
 
     # ── what it knows ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -82,6 +82,11 @@ class WorkTotals:
     prefill_steps: int = 0
 
     @property
+    def lanes(self) -> float | None:
+        """Of a decode step on average; None where there was none."""
+        return self.decode_tokens / self.decode_steps if self.decode_steps else None
+
+    @property
     def prefill_own_part(self) -> float:
         """The part of prefill's time, from 0 to 1, in which it had no more than its share."""
         return _own_part(self.prefill_seconds, self.prefill_borrowed_seconds)

@@ -111,11 +111,12 @@ def decide(
 
 
 def _view(settings: Settings, predictor: Predictor, seen: WindowSummary, in_force: SMAllocation) -> View:
-    now = predictor.profile.speeds(in_force)
-    rungs = {split: predictor.predict(seen, now, predictor.profile.speeds(split)) for split in settings.ladder}
+    speeds = {split: predictor.profile.speeds(split, seen.lanes) for split in (*settings.ladder, in_force)}
+    now = speeds[in_force]
+    rungs = {split: predictor.predict(seen, now, speeds[split]) for split in settings.ladder}
     shown = verdict_of(seen, settings.target)
     lacking = Phase.DECODE if predictor.is_blocked(seen, now) else shown.worst
-    short = frozenset(split for split in settings.ladder if predictor.is_short(seen, predictor.profile.speeds(split)))
+    short = frozenset(split for split in settings.ladder if predictor.is_short(seen, speeds[split]))
     stays = predictor.predict(seen, now, now)
     return View(
         seen, in_force, shown, stays, rungs, predictor.confidence(seen.at, seen.next_prompt_tokens), lacking, short

@@ -38,6 +38,11 @@ class WindowSummary:
     work: WorkTotals | None = None
     prefill_utilization: float | None = None
 
+    @property
+    def lanes(self) -> float | None:
+        """Of a decode step on average, None where nobody tells."""
+        return self.work and self.work.lanes
+
 
 class _Reported(NamedTuple):
     at: float

@@ -58,8 +58,8 @@ def obey(probe: Probe, line: bytes) -> Answer:
             return probe.take(order)
         case Check():
             return probe.test()
-        case Work(seconds):
-            return probe.work(seconds)
+        case Work(seconds, lanes):
+            return probe.work(seconds, lanes)
         case Open():
             return probe.opened
 

@@ -25,8 +25,8 @@ def tokens(count: int, vocab_size: int) -> list[int]:
 class Load(Protocol):
     """Computes on torch's current stream."""
 
-    def turn(self) -> bool:
-        """Launch a step or more; True once a step was seen to end."""
+    def turn(self, lanes: int | None = None) -> bool:
+        """Launch a step or more, decode one of its first lanes or of all; True once a step was seen to end."""
         ...
 
     def finish(self) -> None:
@@ -55,7 +55,7 @@ class PrefillLoad:
         self._segment = Segment(prompt, 0, conditions.prefill_table(page_size), _GREEDY, 0)
         self._in_flight = _InFlight()
 
-    def turn(self) -> bool:
+    def turn(self, lanes: int | None = None) -> bool:
         step = self._runner.launch([self._segment])
         self._in_flight.append(step)
         return self._in_flight.see_all_but(0 if step.is_over else 1)
@@ -65,7 +65,7 @@ class PrefillLoad:
 
 
 class DecodeLoad:
-    """All lanes a step; the next is launched before the last is waited for, where the runner can."""
+    """The first lanes a step; the next is launched before the last is waited for, where the runner can."""
 
     def __init__(self, runner: DecodeRunner, conditions: Conditions, page_size: int, vocab_size: int):
         self._runner = runner
@@ -77,9 +77,10 @@ class DecodeLoad:
         ]
         self._in_flight = _InFlight()
 
-    def turn(self) -> bool:
-        self._in_flight.append(self._runner.launch(self._lanes))
-        for lane in self._lanes:
+    def turn(self, lanes: int | None = None) -> bool:
+        stepping = self._lanes[:lanes]
+        self._in_flight.append(self._runner.launch(stepping))
+        for lane in stepping:
             lane.position = self._first + (lane.position + 1 - self._first) % SPAN_TOKENS
         return self._in_flight.see_all_but(1 if self._runner.runs_ahead else 0)
 

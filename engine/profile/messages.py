@@ -29,9 +29,10 @@ class Check(msgspec.Struct, frozen=True, tag=True):
 
 
 class Work(msgspec.Struct, frozen=True, tag=True):
-    """Step for so long."""
+    """Step for so long, decode with so many lanes. Prefill has no use for them."""
 
     seconds: float
+    lanes: int
 
 
 Order = Open | Take | Check | Work

@@ -68,7 +68,8 @@ class Probe:
         with partition.step():
             self._runner = self._build(partition)
             self._load = self._load_of(self._runner)
-            self._load.turn()  # the first step in a part loads kernels
+            for lanes in {self._conditions.decode_lanes, self._conditions.most_lanes}:
+                self._load.turn(lanes)  # the first step in a part loads kernels
             self._load.finish()
         self._device.synchronize()
         self._partition = partition
@@ -82,22 +83,22 @@ class Probe:
         self._device.synchronize()
         return Checked(len(self._expected), problem)
 
-    def work(self, seconds: float) -> Worked:
+    def work(self, seconds: float, lanes: int) -> Worked:
         """Step for `seconds`, resting after each step where the share is kept by resting."""
         assert self._partition is not None and self._load is not None, "a part is taken first"
         began, ended = time.monotonic(), []
         while not ended or ended[-1] < began + seconds:
-            if self._turn():
+            if self._turn(lanes):
                 ended.append(time.monotonic())
         with self._partition.step():
             self._load.finish()
         self._device.synchronize()
         return Worked(began, tuple(ended))
 
-    def _turn(self) -> bool:
+    def _turn(self, lanes: int) -> bool:
         assert self._partition is not None and self._load is not None, "a part is taken first"
         with self._partition.step():
-            seen = self._load.turn()
+            seen = self._load.turn(lanes)
         if self._partition.rest_seconds:
             time.sleep(self._partition.rest_seconds)
         return seen
@@ -119,7 +120,7 @@ class Probe:
         page_size = self._manifest.kv.page_size
         if self._phase is Phase.PREFILL:
             return PrefillLoad(runner, self._conditions, page_size, self._config.vocab_size)
-        decoding = decode_runner_for(runner, self._conditions.decode_lanes, self._settings.deterministic)
+        decoding = decode_runner_for(runner, self._conditions.most_lanes, self._settings.deterministic)
         return DecodeLoad(decoding, self._conditions, page_size, self._config.vocab_size)
 
     def _let_go(self) -> None:

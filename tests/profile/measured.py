@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from engine.allocation import Phase, Splitter
 from engine.profile.conditions import Conditions
 from engine.profile.key import ProfileKey
@@ -43,3 +45,15 @@ def a_profile(failed: Mapping[tuple[Phase, int], str] | None = None, key: Profil
         whole_decode=Pace(6.4, 10_000.0),
         rungs=tuple(rungs),
     )
+
+
+def a_crowded_profile() -> MachineProfile:
+    """The same with 256 lanes too: a step of so many takes twice as long on the whole device, and decode's speed is its
+    share."""
+    measured = a_profile()
+    rungs = [
+        replace(rung, crowded=Pace(1280.0 / rung.decode_percentage, 200.0 * rung.decode_percentage))
+        for rung in measured.rungs
+    ]
+    conditions = replace(CONDITIONS, many_lanes=256)
+    return replace(measured, conditions=conditions, rungs=tuple(rungs), whole_crowded=Pace(12.8, 20_000.0))

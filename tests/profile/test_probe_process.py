@@ -55,10 +55,10 @@ def test_both_phases_are_tested_and_timed_at_a_split(rig: Rig) -> None:
         (Phase.DECODE, 50, ""),
     ]
     assert all(test.products for test in tests)
-    found = pair.paces()
+    found = pair.paces(CONDITIONS.decode_lanes)
     assert found is not None
     assert found.prefill.tokens_per_second > 0 and found.decode.step_ms > 0
-    alone = pair.pace_alone(Phase.DECODE)
+    alone = pair.decode_alone(1)
     assert alone is not None and alone.step_ms > 0
     assert pair.lost == []
 
@@ -101,7 +101,7 @@ def test_decode_rests_for_its_share(rig: Rig) -> None:
     for share in (100, 10):
         probe.send(Take(100, share))
         assert probe.receive(Taken, 60.0) == Taken(0)
-        probe.send(Work(0.5))
+        probe.send(Work(0.5, CONDITIONS.decode_lanes))
         pace = pace_alone(probe.receive(Worked, 60.0), CONDITIONS.decode_lanes)
         assert pace is not None
         seconds.append(pace.step_ms)

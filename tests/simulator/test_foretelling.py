@@ -36,7 +36,10 @@ def arrivals() -> list[Arrival]:
 def seen_of(box: Box) -> Task:
     """What a controller has seen of it by the end, having looked once a second."""
     memory, simulation = LoadMemory(), Simulation(box, arrivals(), IN_FORCE)
-    speeds = box.profile.speeds(IN_FORCE) if box.profile.stretches_steps else Speeds(1.0, 1.0)
+    resting = Speeds(1.0, 1.0)
+
+    def speeds_of(lanes: float | None) -> Speeds:
+        return box.profile.speeds(IN_FORCE, lanes) if box.profile.stretches_steps else resting
 
     def look() -> None:
         live = {journey.request_id: (live, latest) for journey, live, latest in simulation.live_journeys()}
@@ -45,7 +48,7 @@ def seen_of(box: Box) -> Task:
             else journey.record(0, None)
             for number, journey in simulation.journal.journeys.items()
         ]  # fmt: skip
-        memory.observe(records, simulation.totals, speeds, simulation.now)
+        memory.observe(records, simulation.totals, speeds_of, simulation.now)
         if simulation.now < SECONDS:
             simulation.after(1.0, look)
 

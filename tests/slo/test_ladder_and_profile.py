@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.slo.ladder import Ladder
 from appliance.slo.profile import Profile, Speeds
 from engine.allocation import WHOLE, Phase, SMAllocation
+from tests.profile.measured import a_crowded_profile, a_profile
 
 
 def test_rungs_are_complementary_and_in_order() -> None:
@@ -55,11 +56,34 @@ def test_more_share_is_never_slower(share: int) -> None:
     assert less.decode >= more.decode
 
 
+@given(st.integers(1, 99), st.floats(1, 600))
+def test_a_crowded_decode_is_as_fast_as_its_times_say(share: int, lanes: float) -> None:
+    """Between 64 and 256 lanes, and beyond, steps grow in a straight line here and on the whole chip."""
+    profile, split = Profile.of_machine(a_crowded_profile()), SMAllocation(100 - share, share)
+    few, many, here = (profile.speeds(split, count).decode for count in (64, 256, lanes))
+    beyond = max(0.0, (lanes - 64) / 192)
+    whole, part = 6.4 + 6.4 * beyond, 6.4 / few + (12.8 / many - 6.4 / few) * beyond
+    assert here == pytest.approx(whole / part)
+    assert min(few, many) - 1e-9 <= here <= max(few, many) + 1e-9 or lanes > 256
+    assert profile.speeds(split).decode == pytest.approx(few) == profile.speeds(split, 1).decode
+
+
+def test_what_was_measured_with_many_lanes_is_kept() -> None:
+    profile = Profile.of_machine(a_crowded_profile())
+    assert [profile.speeds(SMAllocation(100 - part, part), 256).decode for part in (25, 50, 75)] == pytest.approx(
+        [0.25, 0.5, 0.75]
+    )
+    assert Profile.of_machine(a_profile()).crowding is None
+
+
 def test_a_profile_survives_its_file_and_a_bad_one_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(json.dumps(MEASURED.as_dict()))
     again = Profile.load(path)
-    assert (again.measured, again.stretches_steps) == (MEASURED.measured, True)
+    assert (again.measured, again.stretches_steps, again.crowding) == (MEASURED.measured, True, None)
+    crowded = Profile.of_machine(a_crowded_profile())
+    path.write_text(json.dumps(crowded.as_dict()))
+    assert (Profile.load(path).crowding, Profile.load(path).crowded) == (crowded.crowding, crowded.crowded)
     path.write_text('{"splits": []}')
     with pytest.raises(ValueError, match="is no profile"):
         Profile.load(path)
