@@ -22,11 +22,12 @@ PREFILL_STEPS = [
 DECODE_STEPS = [
     DecodeStep(1, 2_200, 0.00435),
     DecodeStep(32, 22_400, 0.00584),
-    DecodeStep(64, 45_056, 0.00641),
+    DecodeStep(64, 45_056, 0.00642),
     DecodeStep(128, 89_600, 0.00839),
+    DecodeStep(256, 180_224, 0.01405),
     DecodeStep(112, 168_000, 0.0105),
 ]
-"""As served on 2026-11-30 where nothing was prefilled; the third is the profile's, and the last that of 2026-11-22 less
+"""As served on 2026-11-30 where nothing was prefilled; the third and the fifth are the profile's, and the last that of 2026-11-22 less
 what attention gained since (docs/measured.md, "Decode attention")."""
 UNDER_LOAD = Speeds(prefill=0.95, decode=1.0)
 """Of the profile's speeds: fitted to the runs of azure-conv (docs/measured.md)."""
@@ -55,4 +56,5 @@ def slowed(profile: Profile, factors: Speeds) -> Profile:
         split: Speeds(speed.prefill * factors.prefill, speed.decode * factors.decode)
         for split, speed in profile.measured.items()
     }
-    return Profile(speeds, stretches_steps=profile.stretches_steps, crowding=profile.crowding, crowded=profile.crowded)
+    crowded = {split: speed * factors.decode for split, speed in profile.crowded.items()}
+    return Profile(speeds, stretches_steps=profile.stretches_steps, crowding=profile.crowding, crowded=crowded)

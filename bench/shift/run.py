@@ -59,15 +59,15 @@ class Shift(NamedTuple):
         )
 
     def _set_up(self, controller: Conversation, ruled_by: str) -> None:
-        """The window must be empty of the run before: its requests would be taken for this one's."""
+        """The policy's window must be empty of the run before: its requests would be taken for this one's."""
         asked = self.configuration
         told(controller, SetMode("manual"))
         told(controller, SetTarget(asked.ttft_ms, asked.tpot_ms))
         prefill, decode = (int(share) for share in (asked.start if ruled_by == POLICY else ruled_by).split("/"))
         split = SMAllocation(prefill, decode)
         told(controller, AskRotation(split.prefill_percentage, split.decode_percentage, reason="bench"))
-        time.sleep(asked.window_seconds)
         if ruled_by == POLICY:
+            time.sleep(asked.window_seconds)
             told(controller, SetMode("auto"))
 
 

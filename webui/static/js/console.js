@@ -87,9 +87,10 @@ document.addEventListener("live", ({ detail: seen }) => {
   slot("problem").textContent = problem;
 });
 
-// Shares that add up to more than the device overlap, which two bars side by side do not show.
-export function overlap(split) {
+// What two bars side by side do not show: shares that add up to more than the device overlap, and 100/100 is no division.
+export function splitNote(split) {
   const [prefill, decode] = (split ?? "0/0").split("/").map(Number);
+  if (prefill + decode === 200) return "One worker computes both phases on the whole device, until a person divides it.";
   return prefill + decode > 100 ? `The two overlap in ${prefill + decode - 100} % of the device.` : "";
 }
 

@@ -1,6 +1,6 @@
 // Overview: the chosen range from the history, then a second at a time from the live stream.
 
-import { element, overlap } from "./console.js";
+import { element, splitNote } from "./console.js";
 import { Chart, short } from "./charts.js";
 
 const box = (name) => document.getElementById(name);
@@ -142,7 +142,7 @@ function showSplit(appliance) {
   right.style.flexGrow = decode;
   left.querySelector("b").textContent = appliance?.split ? `${prefill} %` : "–";
   right.querySelector("b").textContent = appliance?.split ? `${decode} %` : "–";
-  box("split-note").textContent = overlap(appliance?.split);
+  box("split-note").textContent = splitNote(appliance?.split);
   const latest = appliance?.slo.latest_decision;
   box("policy-mode").textContent = appliance ? appliance.slo.mode : "–";
   box("policy-sentence").textContent = latest ? latest.sentence : "The policy has decided nothing yet.";

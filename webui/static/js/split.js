@@ -1,6 +1,6 @@
 // The split page: groups as they change, and the form's slider, fields and confirmation.
 
-import { element, overlap, toast } from "./console.js";
+import { element, splitNote, toast } from "./console.js";
 
 const box = (name) => document.getElementById(name);
 const [slider, prefill, decode] = [box("slider"), box("prefill"), box("decode")];
@@ -47,7 +47,7 @@ document.addEventListener("live", ({ detail: { appliance } }) => {
   if (!appliance) return;
   const shares = (appliance.split ?? "50/50").split("/").map(Number);
   fill("split-bar", shares, appliance.split ? shares.map((share) => `${share} %`) : ["–", "–"]);
-  box("split-note").textContent = overlap(appliance.split);
+  box("split-note").textContent = splitNote(appliance.split);
   box("groups").replaceChildren(...appliance.groups.map((one) => group(one, appliance.split)));
   box("rotation-sentence").textContent = appliance.rotation?.sentence ?? "";
   const { sentence, old_gone_seconds: gone, pause } = appliance.rotation ?? {};
