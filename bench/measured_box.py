@@ -27,8 +27,10 @@ DECODE_STEPS = [
     DecodeStep(256, 180_224, 0.01405),
     DecodeStep(112, 168_000, 0.0105),
 ]
-"""As served on 2026-11-30 where nothing was prefilled; the third and the fifth are the profile's, and the last that of 2026-11-22 less
-what attention gained since (docs/measured.md, "Decode attention")."""
+"""As served on 2026-11-30 where nothing was prefilled; the third and the fifth are the profile's, and the last is that of
+2026-11-22 less what attention gained since (docs/measured.md, "Decode attention")."""
+KNEE = 128
+"""Lanes up to which a step reads for as long as it computes: 64 more take 2.0 ms at 64, and 2.8 ms a piece beyond 128."""
 UNDER_LOAD = Speeds(prefill=0.95, decode=1.0)
 """Of the profile's speeds: fitted to the runs of azure-conv (docs/measured.md)."""
 SINCE = "2026-11-30T23:40"
@@ -39,7 +41,7 @@ GATEWAY_SECONDS = 0.004
 
 def measured_box(under_load: Speeds = UNDER_LOAD) -> Box:
     """The appliance's own limits on that machine; without a target for the first token."""
-    times = StepTimes.fitted(PREFILL_STEPS, DECODE_STEPS, overhead=GATEWAY_SECONDS)
+    times = StepTimes.fitted(PREFILL_STEPS, DECODE_STEPS, overhead=GATEWAY_SECONDS, knee=KNEE)
     return Box(
         times=times,
         profile=slowed(Profile.of_machine(msgspec.json.decode(PROFILE.read_bytes(), type=MachineProfile)), under_load),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -34,9 +35,9 @@ def token_context(start: int, tokens: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Seconds: prefill c0 + c1 · tokens + c2 · token_context, decode d0 + d1 · batch + d2 · context.
+    """Seconds: prefill c0 + c1 · tokens + c2 · token_context, decode d0 + d1 · batch + d2 · context + d3 · (batch − knee).
 
-    `overhead` is what a request spends outside of steps until its first token is handed to the socket.
+    The last only beyond `knee` lanes, from where a step computes each lane and does not only read for it. `overhead` is what a request spends outside of steps until its first token is handed to the socket.
     """
 
     c0: float
@@ -46,6 +47,8 @@ class StepTimes:
     d1: float
     d2: float
     overhead: float = 0.0
+    d3: float = 0.0
+    knee: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -58,12 +61,15 @@ class StepTimes:
         return self.c0 + self.c1 * tokens + self.c2 * context
 
     def decode(self, batch: int, context: int) -> float:
-        return self.d0 + self.d1 * batch + self.d2 * context
+        return self.d0 + self._decoding(batch, context)
+
+    def _decoding(self, batch: int, context: int) -> float:
+        return self.d1 * batch + self.d2 * context + self.d3 * max(0.0, batch - self.knee)
 
     def packed(self, tokens: int, token_context: float, batch: int, context: int) -> float:
         """A step of both phases at once: what a step costs whatever is in it, is paid once."""
         longer = max(self.c0, self.d0) if batch else self.c0
-        return longer + self.c1 * tokens + self.c2 * token_context + self.d1 * batch + self.d2 * context
+        return longer + self.c1 * tokens + self.c2 * token_context + self._decoding(batch, context)
 
     @property
     def least_ttft_seconds(self) -> float:
@@ -75,7 +81,9 @@ class StepTimes:
         return self.decode(1, 1)
 
     @classmethod
-    def fitted(cls, prefill: Sequence[PrefillStep], decode: Sequence[DecodeStep], overhead: float = 0.0) -> Self:
+    def fitted(
+        cls, prefill: Sequence[PrefillStep], decode: Sequence[DecodeStep], overhead: float = 0.0, knee: float = inf
+    ) -> Self:
         """Non-negative least squares of relative errors, so that short steps count as much as long ones.
 
         Raises `ValueError` for fewer than three measured steps of a phase.
@@ -83,8 +91,9 @@ class StepTimes:
         if min(len(prefill), len(decode)) < 3:
             raise ValueError("Fitting step times needs at least three measured steps of each phase.")
         c = _fit([((1.0, step.tokens, step.token_context), step.seconds) for step in prefill])
-        d = _fit([((1.0, step.batch, step.context), step.seconds) for step in decode])
-        return cls(*(float(value) for value in (*c, *d)), overhead=overhead)
+        beyond = [max(0.0, step.batch - knee) for step in decode]
+        d = _fit([((1.0, s.batch, s.context, more), s.seconds) for s, more in zip(decode, beyond, strict=True)])
+        return cls(*c, *d[:3], overhead=overhead, d3=d[3], knee=knee if any(beyond) else 0.0)
 
     @classmethod
     def estimated(
@@ -116,6 +125,6 @@ class StepTimes:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
 
 
-def _fit(steps: Sequence[tuple[tuple[float, float, float], float]]) -> list[float]:
+def _fit(steps: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:
     rows = [[feature / seconds for feature in features] for features, seconds in steps]
     return nonnegative_least_squares(rows, [1.0] * len(rows))

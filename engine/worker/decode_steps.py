@@ -56,7 +56,8 @@ class DecodeSteps:
     def seconds_to_spare(self) -> float:
         if not self._in_flight:
             return 0.0
-        return self._time.to_spare(self._in_flight.running_seconds(self._in_flight[0]))
+        running = self._in_flight[0]
+        return self._time.to_spare(self._in_flight.running_seconds(running), running.borrowed)
 
     def finish(self) -> list[Report]:
         return self._see_all_but(0)
@@ -79,6 +80,6 @@ class DecodeSteps:
             reached(FaultPoint.DECODE_WRITTEN)
             seconds = self._in_flight.oldest_is_over()
             if launched.step.device_seconds is not None:
-                self._time.computed(launched.step.device_seconds)
+                self._time.computed(launched.step.device_seconds, launched.borrowed)
             reports.append(self._decoder.report(drawn, seconds, seconds if launched.borrowed else 0.0))
         return reports

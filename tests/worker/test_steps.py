@@ -61,8 +61,8 @@ def steps(script: Script, *joins: Join, sequence: int = 1) -> DecodeSteps:
     return decoding
 
 
-def turn(decoding: DecodeSteps) -> list[DecodeReport]:
-    return [report for report in decoding.turn() if isinstance(report, DecodeReport)]
+def turn(decoding: DecodeSteps, borrowed: bool = False) -> list[DecodeReport]:
+    return [report for report in decoding.turn(borrowed) if isinstance(report, DecodeReport)]
 
 
 def test_a_step_is_launched_before_the_last_one_is_seen() -> None:
@@ -191,6 +191,24 @@ def test_orders_are_waited_for_until_shortly_before_the_step_ends() -> None:
     now, script.device_seconds = now + 0.010, 0.012
     turn(decoding)
     assert decoding.seconds_to_spare == pytest.approx(0.008 - LAUNCH_SECONDS), "the shortest step counts"
+
+
+def test_a_long_step_in_the_own_part_is_not_taken_for_one_with_the_whole_device() -> None:
+    """Else the next would be launched, and its part chosen, while this one has most of its time before it."""
+    now = 100.0
+    script = Script({1: [11, 12, 13, 14, 15, 16]})
+    decoding = DecodeSteps(Decoder(5, PAGE_SIZE), script, clock=lambda: now)
+    decoding.apply(DecodeOrder(5, 1, joins=(join(1),)))
+    script.device_seconds = 0.014
+    for borrowed in (True, True, False):
+        turn(decoding, borrowed)
+        now += 0.014
+    script.device_seconds = 0.048  # of the third step, which is seen next
+    turn(decoding, False)
+    assert decoding.seconds_to_spare == pytest.approx(0.048 - LAUNCH_SECONDS)
+    now += 0.048
+    turn(decoding, True)
+    assert decoding.seconds_to_spare == pytest.approx(0.014 - LAUNCH_SECONDS)
 
 
 def test_a_host_that_needs_long_to_launch_begins_sooner() -> None:
