@@ -35,9 +35,11 @@ def token_context(start: int, tokens: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """Seconds: prefill c0 + c1 · tokens + c2 · token_context, decode d0 + d1 · batch + d2 · context + d3 · (batch − knee).
+    """Seconds: prefill c0 + c1 · tokens + c2 · token_context, decode
+    d0 + d1 · batch + d2 · context + d3 · (batch − knee).
 
-    The last only beyond `knee` lanes, from where a step computes each lane and does not only read for it. `overhead` is what a request spends outside of steps until its first token is handed to the socket.
+    The last counts beyond `knee` lanes alone, where a step computes each of them and no longer waits for memory.
+    `overhead` is what a request spends outside of steps until its first token is handed to the socket.
     """
 
     c0: float

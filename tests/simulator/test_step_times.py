@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_a_fit_finds_the_coefficients_that_made_the_samples() -> None:
         assert getattr(fitted, name) == pytest.approx(getattr(KNOWN, name), rel=1e-6)
     with pytest.raises(ValueError, match="at least three"):
         StepTimes.fitted(prefill[:2], decode)
+
+
+def test_a_fit_finds_what_lanes_cost_beyond_the_knee() -> None:
+    known = replace(KNOWN, d3=2e-5, knee=32)
+    prefill = [PrefillStep(n, token_context(0, n), known.prefill(n, token_context(0, n))) for n in (1, 64, 512)]
+    decode = [DecodeStep(b, c, known.decode(b, c)) for b in (1, 8, 32, 64, 256) for c in (5000, 90_000)]
+    fitted = StepTimes.fitted(prefill, decode, knee=32)
+    for name in ("d0", "d1", "d2", "d3", "knee"):
+        assert getattr(fitted, name) == pytest.approx(getattr(known, name), rel=1e-6)
+    assert known.decode(40, 0) == pytest.approx(KNOWN.decode(40, 0) + 8 * 2e-5)
+    assert known.decode(32, 0) == KNOWN.decode(32, 0)
+    assert StepTimes.fitted(prefill, decode[:6]).d3 == 0.0, "without a knee there is no bend"
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.floats(-5, 5)), min_size=3, max_size=12))
