@@ -33,6 +33,7 @@ from appliance.rotation.events import (
 )
 from appliance.rotation.state import Group, Stage, State, check
 from engine.allocation import SMAllocation
+from engine.config import SLOTS
 
 MAX_TAKEOVERS = 3
 """Groups formed one after the other to replace a lost one, none of which came to serve, before the table gives up."""
@@ -54,6 +55,7 @@ def go_on(state: State, actions: tuple[Action, ...]) -> Step:
     """What is to be done first in a state that was found: the other slot prepares for what may come."""
     state, actions = _follow(state, actions)
     state, actions = _prepare_next(state, actions) if state.active else (state, actions)
+    actions += _spares_behind(state)
     check(state)
     return state, actions
 
@@ -106,7 +108,8 @@ def _ready(state: State, event: Ready) -> Step:
     if group is None or group.stage is not Stage.STARTING:
         return state, ()
     if state.active is not None and state.rotating_to != group.epoch:
-        return _follow(_with(state, group, Stage.STANDBY), ())
+        state = _with(state, group, Stage.STANDBY)
+        return _follow(state, _spares_behind(state))
     return _with(state, group, Stage.READY), (Activate(group.epoch),)
 
 
@@ -253,6 +256,12 @@ def _prepare_next(state: State, actions: tuple[Action, ...]) -> Step:
     else:
         more = (KeepSpares(slot),)
     return state, (*actions, *more)
+
+
+def _spares_behind(state: State) -> tuple[Action, ...]:
+    """Where a group stands by, both slots keep spares: should both groups end with their scheduler, the next is formed
+    in the slot that is free first."""
+    return tuple(map(KeepSpares, SLOTS)) if state.standby is not None else ()
 
 
 def _form(state: State, allocation: SMAllocation) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -62,7 +63,7 @@ def standing_by() -> Table:
     table = serving(keeps_warm=True)
     assert table.actions[-2:] == [Finish(1), Form(2, "b", FIRST)]
     assert not table.state.can_rotate, "it is not ready yet"
-    assert table.happen(Ready(2)) == []
+    assert table.happen(Ready(2)) == [KeepSpares("a"), KeepSpares("b")], "should both end with their scheduler"
     assert table.state.standby is not None and table.state.can_rotate
     return table
 
@@ -200,6 +201,15 @@ def test_with_its_scheduler_every_group_ends_and_another_is_formed_at_the_split_
     assert table.happen(Gone(1)) == []
     assert table.happen(Ready(2)) == [Activate(2)]
     assert table.happen(Activated(2)) == [KeepSpares("a")]
+
+
+@pytest.mark.parametrize(("first", "slot", "other"), [(1, "a", "b"), (2, "b", "a")])
+def test_where_a_group_stood_by_the_next_is_formed_in_the_slot_that_is_free_first(first, slot, other) -> None:
+    table = standing_by()
+    assert table.happen(SchedulerLost("killed")) == [], "both slots have a group"
+    assert table.happen(Gone(first)) == [Form(3, slot, FIRST)]
+    assert table.happen(Gone(3 - first)) == [], "nobody serves yet"
+    assert table.happen(Ready(3), Activated(3))[-1] == Form(4, other, FIRST)
 
 
 def test_a_rotation_under_way_is_answered_and_its_starting_group_killed() -> None:

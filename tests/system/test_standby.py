@@ -70,3 +70,20 @@ def test_it_follows_a_split_taken_in_place(appliance: Appliance) -> None:
     assert serving_epoch(appliance) < standing_by(appliance)["epoch"] == standby["epoch"]
     workers = [worker for worker in appliance.status["scheduler"]["workers"] if not worker["is_active"]]
     assert {worker["share_percentage"] for worker in workers} == {60, 40}
+
+
+def test_another_schedulers_group_is_made_of_spares(appliance: Appliance) -> None:
+    standby, spares = standing_by(appliance), spares_of_both_slots(appliance)
+    os.kill(appliance.status["processes"]["scheduler"], signal.SIGKILL)
+    assert standing_by(appliance)["epoch"] > standby["epoch"]
+    (serving,) = [group for group in appliance.status["groups"] if group["stage"] == "active"]
+    assert set(serving["pids"]) == spares[serving["slot"]], "nobody had to import anything"
+
+
+def spares_of_both_slots(appliance: Appliance) -> dict[str, set[int]]:
+    """By slot, once all are ready."""
+    for _ in range(ASKS):
+        spares = {slot: set(pids) for slot, pids in appliance.status["spares"].items()}
+        if len(spares) == 2 and all(spares.values()):
+            return spares
+    raise AssertionError(f"there never were spares in both slots: {appliance.status['spares']}")
