@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bench.machine import Machine
+from bench.measured_box import measured_box
 from bench.record import Record
 from bench.report import report
 from bench.results import Origin
 from bench.shift.__main__ import rulers
 from bench.shift.load import arrivals_of, kept_by_part
 from bench.shift.result import POLICY, Kept, Part, ShiftConfiguration, ShiftLine, ShiftResults
+from bench.shift.simulated import is_alike, runs_of
 from bench.shift.table import compared, headings, row, verdict
 from bench.summary import Targets
 
@@ -85,3 +88,17 @@ def test_the_report_has_a_row_a_run_and_the_verdict() -> None:
     page = report([], shifts=RUNS)
     assert "| policy | 300 | 80.0% |" in page
     assert "1.33 times" in page
+
+
+def test_a_simulated_shift_stands_beside_runs_of_the_same_requests_on_a_gpu() -> None:
+    on_gpu = replace(RUNS[0], origin=Origin("", "", replace(MACHINE, gpus=["NVIDIA H200"])))
+    assert is_alike(on_gpu, replace(ASKED, serves="", start="80/20"))
+    assert not is_alike(RUNS[0], ASKED)
+    assert not is_alike(on_gpu, replace(ASKED, seed=1))
+
+
+def test_each_split_the_policy_and_one_worker_are_simulated_in_turn() -> None:
+    light = replace(ASKED, parts=(Part("azure-code", 2.0, 5.0), Part("reason", 1.0, 5.0)), ttft_ms=500.0, tpot_ms=30.0)
+    found = [(result.name, result.attainment) for result in runs_of(measured_box(), light)]
+    assert [name for name, _ in found][-2:] == ["policy", "colocated"]
+    assert dict(found)["60/40"] == 1.0
