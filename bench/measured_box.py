@@ -19,6 +19,9 @@ PREFILL_STEPS = [
     PrefillStep(4096, token_context(0, 4096), 0.0870),
 ]
 """Of 2026-11-22, less 3.6 %: by so much prompts are faster in the profile since."""
+ATTENTION_SECONDS = 4 * 4096 * 32 / 425e12
+"""Of one token to one before it, in all layers: operations over the rate of FA3 there. Too little of such short prompts
+to be seen in their steps; of a prompt of 16,384 it is a quarter."""
 DECODE_STEPS = [
     DecodeStep(1, 2_200, 0.00435),
     DecodeStep(32, 22_400, 0.00584),
@@ -31,7 +34,7 @@ DECODE_STEPS = [
 last is that of 2026-11-22 less what attention gained since (docs/measured.md, "Decode attention")."""
 KNEE = 128
 """Lanes up to which products mostly read: beyond, a lane with its 704 tokens takes 44 µs more, and 31 µs before."""
-UNDER_LOAD = Speeds(prefill=0.95, decode=1.0)
+UNDER_LOAD = Speeds(prefill=0.93, decode=1.0)
 """Of the profile's speeds: fitted to the runs of azure-conv (docs/measured.md)."""
 SINCE = "2026-11-30T23:40"
 """Runs before are of another engine."""
@@ -41,7 +44,7 @@ GATEWAY_SECONDS = 0.004
 
 def measured_box(under_load: Speeds = UNDER_LOAD) -> Box:
     """The appliance's own limits on that machine; without a target for the first token."""
-    times = StepTimes.fitted(PREFILL_STEPS, DECODE_STEPS, overhead=GATEWAY_SECONDS, knee=KNEE)
+    times = StepTimes.fitted(PREFILL_STEPS, DECODE_STEPS, GATEWAY_SECONDS, KNEE, ATTENTION_SECONDS)
     return Box(
         times=times,
         profile=slowed(Profile.of_machine(msgspec.json.decode(PROFILE.read_bytes(), type=MachineProfile)), under_load),

@@ -84,15 +84,21 @@ class StepTimes:
 
     @classmethod
     def fitted(
-        cls, prefill: Sequence[PrefillStep], decode: Sequence[DecodeStep], overhead: float = 0.0, knee: float = inf
+        cls,
+        prefill: Sequence[PrefillStep],
+        decode: Sequence[DecodeStep],
+        overhead: float = 0.0,
+        knee: float = inf,
+        attention: float | None = None,
     ) -> Self:
-        """Non-negative least squares of relative errors, so that short steps count as much as long ones.
+        """Non-negative least squares of relative errors, so that short steps count as much as long ones. `attention`:
+        c2 where it is known; steps of short prompts do not tell it.
 
         Raises `ValueError` for fewer than three measured steps of a phase.
         """
         if min(len(prefill), len(decode)) < 3:
             raise ValueError("Fitting step times needs at least three measured steps of each phase.")
-        c = _fit([((1.0, step.tokens, step.token_context), step.seconds) for step in prefill])
+        c = _prefill_of(prefill) if attention is None else _prefill_beside(attention, prefill)
         beyond = [max(0.0, step.batch - knee) for step in decode]
         d = _fit([((1.0, s.batch, s.context, more), s.seconds) for s, more in zip(decode, beyond, strict=True)])
         return cls(*c, *d[:3], overhead=overhead, d3=d[3], knee=knee if any(beyond) else 0.0)
@@ -125,6 +131,15 @@ class StepTimes:
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+
+
+def _prefill_of(steps: Sequence[PrefillStep]) -> list[float]:
+    return _fit([((1.0, step.tokens, step.token_context), step.seconds) for step in steps])
+
+
+def _prefill_beside(attention: float, steps: Sequence[PrefillStep]) -> list[float]:
+    rest = [((1.0, step.tokens), step.seconds - attention * step.token_context) for step in steps]
+    return [*_fit(rest), attention]
 
 
 def _fit(steps: Sequence[tuple[tuple[float, ...], float]]) -> list[float]:

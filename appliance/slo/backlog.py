@@ -10,19 +10,29 @@ IDLE_PART = 0.25
 """Of the chip: with so much of its speed unused, prefill is not what requests wait for."""
 BURST = 0.1
 """Of a window's requests: so many may wait at a moment because they have just come together."""
+PILE = 0.1
+"""Of a window: who waits for longer than that, and than the target, waits for what was left undone before."""
 
 
-def prefill_delay_ms(
-    seen: WindowSummary, rate: float | None, speed: float, load: float, other: float, next_load: float
-) -> float:
+def is_piled_up(seen: WindowSummary, rate: float | None, speed: float, target: SLOTarget) -> bool:
+    """True if at the window's beginning or end more waited than a split that keeps up lets wait.
+
+    What such a window shows is how long ago the load was too much, and not what the split does with this one.
+    """
+    if not rate:
+        return False
+    waiting = max(seen.waiting_prompt_tokens, seen.waited_prompt_tokens)
+    return waiting / (rate * speed) > max(PILE * seen.seconds, target.ttft_target_ms / 1000)
+
+
+def prefill_delay_ms(seen: WindowSummary, backlog: float, rate: float | None, other: float, next_load: float) -> float:
     """How long the prompt that comes at the next window's end would wait for those before it, at speed `other`.
 
-    backlog' = max(0, backlog + (λ − x) · rate · window), delay = backlog' / (x · rate). A backlog counts only if it
-    grew because of the load: a few prompts wait at any time. `rate` is the whole chip's, in tokens a second.
+    backlog' = max(0, backlog + (λ − x) · rate · window), delay = backlog' / (x · rate). `rate` is the whole chip's, in
+    tokens a second, `backlog` in tokens.
     """
     if not rate:
         return 0.0
-    backlog = seen.waiting_prompt_tokens if speed <= load else 0.0
     left = max(0.0, backlog + (next_load - other) * rate * seen.seconds)
     return 1000 * left / (other * rate)
 
@@ -30,8 +40,8 @@ def prefill_delay_ms(
 def waits_for_lanes(seen: WindowSummary, speed: float, load: float, target: SLOTarget) -> bool:
     """True if requests wait although prefill has time: for a place in the decode batch, or for pages.
 
-    A few wait wherever prompts come in bursts. `load` is that of the window or, if that is more, the one that is
-    forecast: where it has just grown, prefill had time only before.
+    A few wait wherever prompts come in bursts. `load` is the most of what comes, what is forecast to come (where that
+    has just grown, prefill had time only before) and what is computed: who works off a backlog has no time.
     """
     if seen.ttft_ms is None or not load or not seen.served_decode:
         return False

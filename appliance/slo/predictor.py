@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from appliance.slo.backlog import prefill_delay_ms, wait_for_lanes_ms, waits_for_lanes
+from appliance.slo.backlog import is_piled_up, prefill_delay_ms, wait_for_lanes_ms, waits_for_lanes
 from appliance.slo.capacity import Capacity, Utilization
 from appliance.slo.line import Line, Point, has_spread, proportional, through
+from appliance.slo.offered import Load
 from appliance.slo.percentiles import Percentiles
 from appliance.slo.profile import Profile, Speeds
 from appliance.slo.target import SLOTarget
@@ -90,18 +91,17 @@ class Predictor:
         If it had two loads, its latencies are of neither.
         """
         capacity = self.capacity.learned(seen, speeds, self.profile)
-        load = capacity.utilization(seen.offered)
+        known = replace(self, capacity=capacity)
         if seen.is_mixed:
-            return replace(self, capacity=capacity)
-        ttft = seen.ttft_ms.p95 if seen.ttft_ms else None
+            return known
+        load = capacity.utilization(seen.offered)
+        ttft = seen.ttft_ms.p95 if seen.ttft_ms and known._shows_prefill(seen, speeds) else None
         tpot = seen.tpot_ms.p95 if seen.tpot_ms else None
-        if speeds.prefill <= load.prefill + MARGIN or self.is_blocked(seen, speeds):
-            ttft = None
         if speeds.decode <= load.decode + MARGIN:
             tpot = None
         own = Speeds(seen.work.prefill_own_part, seen.work.decode_own_part) if seen.work else Speeds(1.0, 1.0)
         sample = Sample(seen.at, speeds, load, ttft, tpot, own, capacity.prompt_ms(seen.prompt_tokens))
-        return replace(self, capacity=capacity, samples=(*self.samples, sample)[-KEPT:])
+        return replace(known, samples=(*self.samples, sample)[-KEPT:])
 
     # ── what it would be ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -120,9 +120,20 @@ class Predictor:
         return Prediction(ttft_ms, anchor * crowd * fit.at(other.decode, will_be.decode))
 
     def is_blocked(self, seen: WindowSummary, now: Speeds) -> bool:
-        """True if requests wait for decode rather than for prefill."""
-        load = max(self.capacity.utilization(offered).prefill for offered in (seen.offered, seen.forecast))
+        """True if requests wait for decode rather than for prefill, which has time: for what comes, and for more."""
+        loads = (seen.offered, seen.forecast, Load(seen.served_prefill))
+        load = max(self.capacity.utilization(load).prefill for load in loads)
         return waits_for_lanes(seen, now.prefill, load, self.target)
+
+    def _is_piled_up(self, seen: WindowSummary, now: Speeds) -> bool:
+        """True if requests wait for prompts that prefill left undone before."""
+        rate = self.capacity.prefill_rate
+        return not self.is_blocked(seen, now) and is_piled_up(seen, rate, now.prefill, self.target)
+
+    def _shows_prefill(self, seen: WindowSummary, now: Speeds) -> bool:
+        """True if TTFT is what prefill does at this speed with this load: it keeps up, nothing else is waited for."""
+        load = self.capacity.utilization(seen.offered).prefill
+        return now.prefill > load + MARGIN and not (self.is_blocked(seen, now) or self._is_piled_up(seen, now))
 
     def is_short(self, seen: WindowSummary, speeds: Speeds) -> bool:
         """True if at these speeds a phase would get less done than is forecast to come, as far as capacity is known."""
@@ -130,12 +141,14 @@ class Predictor:
         return speeds.prefill <= load.prefill + MARGIN or (load.decode > 0 and speeds.decode <= load.decode + MARGIN)
 
     def _prefill_ttft_ms(self, seen: WindowSummary, now: Speeds, other: Speeds, was: float, will_be: float) -> float:
-        """Curve and backlog. What is seen moves the curve only where the curve is what is seen."""
+        """Curve and backlog. What is seen moves the curve only where the curve is what is seen. A backlog counts only
+        if it grew because of the load: a few prompts wait at any time."""
         fit = self.fit_ttft(seen.at, seen.prompt_tokens)
-        is_telling = now.prefill > was + MARGIN and not seen.is_mixed and not self.is_blocked(seen, now)
+        is_telling = not seen.is_mixed and self._shows_prefill(seen, now)
         anchor = _anchor(seen.ttft_ms, fit.at(now.prefill, was)) if is_telling else 1.0
         rate = self.capacity.prefill_rate
-        delay_ms = prefill_delay_ms(seen, rate, now.prefill, was, other.prefill, will_be)
+        grew = now.prefill <= was or self._is_piled_up(seen, now)
+        delay_ms = prefill_delay_ms(seen, seen.waiting_prompt_tokens if grew else 0, rate, other.prefill, will_be)
         longer = _ratio(seen.next_prompt_tokens, seen.prompt_tokens)
         return anchor * longer * fit.at(other.prefill, will_be) + delay_ms
 

@@ -14,7 +14,8 @@ from appliance.slo.percentiles import Percentiles, Weighted, percentiles
 
 @dataclass(frozen=True, slots=True)
 class WindowSummary:
-    """`samples`: requests that TTFT or TPOT was read from. `waiting_prompt_tokens`: of requests without a first token.
+    """`samples`: requests that TTFT or TPOT was read from. `waiting_prompt_tokens`: of requests without a first token,
+    and `waited_prompt_tokens` of those that had come before the window and had none when it began.
 
     `prompt_tokens` of a request on average, and `next_prompt_tokens` as forecast; 0.0 where nobody tells. `is_mixed`:
     the load took a step within the window. `served_decode` is in tokens a second. `work`: what the workers computed
@@ -29,6 +30,7 @@ class WindowSummary:
     waiting: int = 0
     running: int = 0
     waiting_prompt_tokens: int = 0
+    waited_prompt_tokens: int = 0
     offered: Load = field(default_factory=Load)
     forecast: Load = field(default_factory=Load)
     prompt_tokens: float = 0.0
@@ -42,6 +44,11 @@ class WindowSummary:
     def lanes(self) -> float | None:
         """Of a decode step on average, None where nobody tells."""
         return self.work and self.work.lanes
+
+    @property
+    def served_prefill(self) -> float:
+        """Prompt tokens a second that were computed; 0.0 where nobody tells."""
+        return self.work.prefill_tokens / self.seconds if self.work else 0.0
 
 
 class _Reported(NamedTuple):
@@ -118,6 +125,7 @@ class Window:
             waiting=len(waiting),
             running=len(running),
             waiting_prompt_tokens=sum(record.prompt_tokens for record in waiting),
+            waited_prompt_tokens=sum(record.prompt_tokens for record in records if self._waited(record, now)),
             offered=offered.load,
             forecast=forecast.load,
             prompt_tokens=offered.prompt_tokens,
@@ -155,6 +163,10 @@ class Window:
 
     def _began_lately(self, record: RequestRecord, now: float) -> bool:
         return record.first_token_at is None or record.first_token_at >= now - self.seconds
+
+    def _waited(self, record: RequestRecord, now: float) -> bool:
+        """When the window began."""
+        return record.arrived_at < now - self.seconds and self._began_lately(record, now)
 
     def _tokens_within(self, record: RequestRecord, now: float) -> float:
         """Output tokens that came within the window, as if they had come evenly."""

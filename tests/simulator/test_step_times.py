@@ -44,6 +44,15 @@ def test_a_fit_finds_what_lanes_cost_beyond_the_knee() -> None:
     assert StepTimes.fitted(prefill, decode[:6]).d3 == 0.0, "without a knee there is no bend"
 
 
+def test_where_attention_is_known_the_rest_is_fitted_beside_it() -> None:
+    prefill = [PrefillStep(n, token_context(0, n), KNOWN.prefill(n, token_context(0, n))) for n in (1, 64, 512)]
+    decode = [DecodeStep(b, c, KNOWN.decode(b, c)) for b in (1, 8, 64) for c in (100, 5000)]
+    fitted = StepTimes.fitted(prefill, decode, attention=KNOWN.c2)
+    for name in ("c0", "c1", "c2"):
+        assert getattr(fitted, name) == pytest.approx(getattr(KNOWN, name), rel=1e-6)
+    assert StepTimes.fitted(prefill, decode, attention=0.0).c2 == 0.0
+
+
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10), st.floats(-5, 5)), min_size=3, max_size=12))
 def test_least_squares_stay_non_negative_and_beat_their_neighbours(samples: list[tuple[float, float, float]]) -> None:
     rows, values = [(1.0, a, b) for a, b, _ in samples], [value for *_, value in samples]

@@ -78,9 +78,9 @@ def test_what_a_request_adds_to_a_decode_step_is_told_from_batches_that_differ()
 def test_beyond_capacity_the_backlog_tells_the_delay() -> None:
     seen = window(0.0, 5000.0, 20.0, Load(9000.0), waiting_prompt_tokens=20_000)
     # 10,000 tokens/s on the whole chip: at 80 % 1,000 tokens/s pile up for 30 s on what waits already.
-    assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 0.8, 0.9) == pytest.approx(1000 * 50_000 / 8000)
-    assert prefill_delay_ms(seen, 10_000, 0.5, 0.9, 1.0, 0.9) == 0.0
-    assert prefill_delay_ms(seen, None, 0.5, 0.9, 0.5, 0.9) == 0.0
+    assert prefill_delay_ms(seen, 20_000, 10_000, 0.8, 0.9) == pytest.approx(1000 * 50_000 / 8000)
+    assert prefill_delay_ms(seen, 20_000, 10_000, 1.0, 0.9) == 0.0
+    assert prefill_delay_ms(seen, 20_000, None, 0.5, 0.9) == 0.0
 
 
 def test_a_curve_of_short_prompts_holds_for_long_ones() -> None:
@@ -118,6 +118,37 @@ def test_prompts_whose_load_has_just_grown_wait_for_prefill() -> None:
     predictor = Predictor(Profile.duty(), TARGET).learned(seen, Speeds(0.5, 0.5))
     assert predictor.is_blocked(seen, Speeds(0.5, 0.5))
     assert not predictor.is_blocked(replace(seen, forecast=Load(2400.0, 500.0)), Speeds(0.5, 0.5))
+
+
+DRAINING = {"work": WorkTotals(prefill_tokens=70_000, prefill_seconds=15.0), "served_decode": 480.0, "waiting": 30}
+"""70,000 tokens in 30 s: all that half of a chip does that has 4,667 in a second."""
+
+
+def test_who_works_off_a_backlog_waits_for_prefill_however_little_comes() -> None:
+    seen = window(0.0, 5000.0, 20.0, Load(1000.0, 500.0), **DRAINING)
+    predictor = Predictor(Profile.duty(), TARGET).learned(seen, Speeds(0.5, 0.5))
+    assert not predictor.is_blocked(seen, Speeds(0.5, 0.5))
+    done = replace(seen, work=WorkTotals(prefill_tokens=30_000, prefill_seconds=30_000 / 70_000 * 15.0))
+    assert predictor.is_blocked(done, Speeds(0.5, 0.5))
+
+
+@pytest.mark.parametrize("piled", [{"waiting_prompt_tokens": 20_000}, {"waited_prompt_tokens": 20_000}])
+def test_what_was_left_undone_before_says_nothing_of_the_split(piled: dict[str, int]) -> None:
+    """20,000 tokens are 8.6 s of half the chip, 6,000 are 2.6, and a tenth of the window is 3."""
+    drains = window(0.0, 9000.0, 20.0, Load(1000.0, 500.0), **DRAINING, **piled)
+    predictor = Predictor(Profile.duty(), TARGET).learned(drains, Speeds(0.5, 0.5))
+    assert predictor.samples[-1].ttft_ms is None
+    few = replace(drains, waiting_prompt_tokens=6000, waited_prompt_tokens=6000)
+    assert predictor.learned(few, Speeds(0.5, 0.5)).samples[-1].ttft_ms == 9000.0
+
+
+def test_a_backlog_goes_on_being_waited_for_and_longer_at_a_smaller_share() -> None:
+    drains = window(0.0, 9000.0, 20.0, Load(1000.0, 500.0), **DRAINING, waiting_prompt_tokens=150_000)
+    predictor = Predictor(Profile.duty(), TARGET).learned(drains, Speeds(0.5, 0.5))
+    stays, less = (predictor.predict(drains, Speeds(0.5, 0.5), Speeds(x, 1 - x)).ttft_ms for x in (0.5, 0.2))
+    rate = 70_000 / 15.0
+    assert stays == pytest.approx(1000 * (150_000 + 30 * (1000 - 0.5 * rate)) / (0.5 * rate))
+    assert less > 2 * stays
 
 
 def test_bad_latency_is_no_bad_fit() -> None:

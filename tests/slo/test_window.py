@@ -49,6 +49,16 @@ def test_one_still_waiting_counts_with_the_wait_it_has() -> None:
     assert (seen.waiting, seen.running, seen.waiting_prompt_tokens, seen.samples) == (1, 0, 700, 2)
 
 
+def test_who_waited_when_the_window_began_is_counted_apart() -> None:
+    window = Window(30.0)
+    window.observe(RequestRecord(1, 5.0, prompt_tokens=100))
+    window.observe(RequestRecord(2, 6.0, 200, first_token_at=50.0, last_token_at=50.0, output_tokens=1))
+    window.observe(RequestRecord(3, 7.0, 400, first_token_at=9.0, last_token_at=50.0, output_tokens=9))
+    window.observe(RequestRecord(4, 40.0, prompt_tokens=800))
+    seen = window.summary(60.0)
+    assert (seen.waited_prompt_tokens, seen.waiting_prompt_tokens) == (300, 900)
+
+
 def test_a_running_request_whose_next_token_is_late_is_seen_to_be_slow() -> None:
     running = RequestRecord(1, 0.0, 10, first_token_at=1.0, last_token_at=2.0, output_tokens=11)
     assert running.tpot_seconds(2.0) == pytest.approx(0.1)
