@@ -8,7 +8,7 @@ from itertools import count
 
 from appliance.simulator.box import Box
 from appliance.simulator.journal import Journal, Journey
-from appliance.simulator.run import Pace
+from appliance.simulator.part import Part
 from appliance.simulator.worker import DoneSteps, SimulatedWorker, phases_of
 from appliance.slo.metrics import WorkTotals
 from appliance.workload import Arrival
@@ -211,8 +211,7 @@ class Simulation:
         return answered
 
     def _share_taken(self, worker: SimulatedWorker, taken: ShareTaken) -> None:
-        (phase,) = worker.ready.phases
-        worker.pace = self._pace_of(phase, self.split)
+        worker.part = self._part(self.split)
         self.scheduler.share_taken(worker.peer, taken)
 
     def _may_borrow(self, worker: SimulatedWorker) -> bool:
@@ -243,14 +242,11 @@ class Simulation:
         prepared = (share,) if self._is_colocated or not self.box.in_place else None
         ready = WorkerReady(self._epoch, "ab"[self._epoch % 2], phases, 1, "simulated", share, 0, prepared)
         self._workers[peer] = SimulatedWorker(
-            peer, ready, self.box.times, self._pace_of(phases[0], split), self.box.page_size, self.box.launch_seconds
+            peer, ready, self.box.times, self._part(split), self.box.page_size, self.box.launch_seconds
         )
         self.scheduler.worker_ready(peer, ready)
 
-    def _pace_of(self, phase: Phase, split: SMAllocation) -> Callable[[int], Pace]:
-        profile = self.box.profile
+    def _part(self, split: SMAllocation) -> Part | None:
         if self._is_colocated:
-            return lambda lanes: Pace()
-        return lambda lanes: Pace.at_speed(
-            profile.speeds(split, lanes).of(phase), stretches_steps=profile.stretches_steps
-        )
+            return None
+        return Part(self.box.profile, split, self.box.times, self.box.prefill_token_budget)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from appliance.simulator.lanes import Lanes
+from appliance.simulator.part import Part
 from appliance.simulator.prefill import SimulatedPrefill
 from appliance.simulator.run import Pace, Run
 from appliance.simulator.step_times import StepTimes
@@ -30,8 +31,8 @@ class DoneSteps(NamedTuple):
 class SimulatedWorker:
     """Orders that come within a step are read at its end, as a worker does. Its clock is the caller's.
 
-    `pace` is that of its part of the device at a batch of so many lanes, `launch_seconds` how long before its end the
-    next decode step is made up.
+    `part` of the device is its own, None where it has all of it; `launch_seconds` before a decode step's end the next
+    is made up.
     """
 
     def __init__(
@@ -39,13 +40,13 @@ class SimulatedWorker:
         peer: bytes,
         ready: WorkerReady,
         times: StepTimes,
-        pace: Callable[[int], Pace],
+        part: Part | None,
         page_size: int,
         launch_seconds: float = 0.0,
     ):
         self.peer = peer
         self.ready = ready
-        self.pace = pace
+        self.part = part
         self.run: Run | None = None
         self.is_drained = False
         self.last_report_at = 0.0
@@ -101,14 +102,14 @@ class SimulatedWorker:
             return
         self.borrows = borrows
         batch, context = self._lanes.begin() if self._decodes else (0, 0)
-        pace = Pace() if borrows else self.pace(batch)
+        part = None if borrows else self.part
         if self._prefills:
-            size = self._prefill.begin(borrows)
-            self.run = Run(now, self._times.packed(*size, batch, context), 0.0, 1, pace)
+            seconds = self._times.packed(*self._prefill.begin(borrows), batch, context)
+            self.run = Run(now, seconds, 0.0, 1, part.prefill(seconds) if part else Pace())
         else:
             steps = self._lanes.equal_steps(free_pages) if skips and not self._orders else 1
             first = self._times.decode(batch, context) if batch else 0.0
-            self.run = Run(now, first, self._times.d2 * batch, steps, pace)
+            self.run = Run(now, first, self._times.d2 * batch, steps, part.decode(batch) if part else Pace())
 
     def catch_up(self, now: float) -> DoneSteps | None:
         """Steps that are over by `now`, but for the last of a run, which `reports` tells of."""

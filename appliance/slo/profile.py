@@ -98,6 +98,13 @@ class Profile:
         with_many = self.crowded.get(split) or _between(self._crowded, split.decode_percentage)
         return speeds._replace(decode=self.crowding.speed(speeds.decode, with_many, lanes))
 
+    def reading(self, split: SMAllocation) -> float:
+        """The speed of prefill's part where it waits for memory: decode's, in a part as large."""
+        computing = self.speeds(split).prefill
+        if not self.stretches_steps:
+            return computing
+        return max(computing, _between(self._curves[Phase.DECODE], split.prefill_percentage))
+
     # ── as a file ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     @classmethod
