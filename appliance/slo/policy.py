@@ -21,7 +21,7 @@ LEAST_GAIN = 0.2
 LEAST_HEADROOM = 0.1
 """Of the targets, for a move that ends a violation however small: what it gains must not be lost to noise at once."""
 GRAVE = 0.5
-"""Total relative violation from which the policy does not wait for a second window to show it."""
+"""Total relative violation from which the policy does not wait for a second window to show it, or to foretell it."""
 PATIENCE = 2
 """Windows in a row that must show a lesser violation, or a violation to come, or one that nothing explains: neither the
 curves, nor that the split in force gets less done than comes."""
@@ -92,6 +92,19 @@ class View(NamedTuple):
         memory = fresh(state.given_up, seen.at, seen.seconds)
         return split == self.in_force or may_return(memory, split, self.shown.violation, seen.offered)
 
+    def is_grave(self, settings: Settings) -> bool:
+        """Shown, or predicted where the split stays: until that is shown, what must be worked off then piles up."""
+        is_believed = self.confidence >= settings.least_confidence
+        foreseen = judge(self.stays, settings.target).violation if is_believed else 0.0
+        return max(self.shown.violation, foreseen) >= GRAVE
+
+    def expected(self, split: SMAllocation) -> Prediction:
+        return self.rungs.get(split, self.stays)
+
+    def distance(self, split: SMAllocation) -> int:
+        """From the split in force: of splits that promise the same, the nearest is the least of a change."""
+        return abs(split.prefill_percentage - self.in_force.prefill_percentage)
+
     def stay(self, reason: str) -> Choice:
         return Choice(Action.STAY, self.in_force, reason, self.confidence, self.stays)
 
@@ -127,10 +140,8 @@ def _choose(state: PolicyState, settings: Settings, view: View) -> Choice:
     """The questions in turn; each either ends in a choice or leads to the next."""
     if view.in_force.is_together:
         return view.stay("one worker computes both phases, until a person divides them again")
-    if not view.shown.violation and state.foreseen < PATIENCE:
-        return view.stay("both targets are kept")
-    if view.shown.violation < GRAVE and max(state.violated, state.foreseen) < PATIENCE:
-        return view.stay("one window more must show it")
+    if not view.is_grave(settings) and max(state.violated, state.foreseen) < PATIENCE:
+        return view.stay("one window more must show it" if view.shown.violation else "both targets are kept")
     if left := state.cooldown_left(settings, view.seen.at):
         return view.stay(f"the last change was too recent, {left:.0f} s of cooldown are left")
     if view.confidence < settings.least_confidence:
@@ -161,14 +172,19 @@ def _next_rung(ladder: Ladder, view: View) -> SMAllocation | None:
 
 def _take_best(state: PolicyState, settings: Settings, view: View) -> Choice:
     open_rungs = [split for split in view.rungs if view.may_take(split, state)] or [view.in_force]
-    best = min(open_rungs, key=lambda split: judge(view.rungs.get(split, view.stays), settings.target).rank)
-    stays, there = judge(view.stays, settings.target), judge(view.rungs.get(best, view.stays), settings.target)
+    best = min(open_rungs, key=lambda split: (judge(view.expected(split), settings.target).rank, view.distance(split)))
+    stays, there = judge(view.stays, settings.target), judge(view.expected(best), settings.target)
     overload = f"the box is overloaded at every split, at {best} by {there.excess(settings.target)}"
     gain = stays.violation - there.violation
     is_worth_it = there.headroom >= LEAST_HEADROOM or gain >= LEAST_GAIN * max(1.0, stays.violation)
     if best == view.in_force or not is_worth_it:
         return view.stay(overload if there.violation else "no other split promises enough")
-    reason = f"it is the least bad, for {overload}" if there.violation else "both targets should be kept there"
+    if there.violation:
+        reason = f"it is the least bad, for {overload}"
+    elif view.shown.violation:
+        reason = "both targets should be kept there"
+    else:
+        reason = f"both targets should be kept there, and not at {view.in_force} ({stays.excess(settings.target)})"
     return Choice(Action.MOVE, best, reason, view.confidence, view.rungs[best])
 
 

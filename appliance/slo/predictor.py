@@ -187,6 +187,8 @@ class Predictor:
             return Fit(Line(0.0, 0.0), 0.0)
         points = [Point(u, ms, weight / max(target_ms, ms) ** 2) for u, ms, weight in fading]
         line = through(points) if has_spread(points) else proportional(points)
+        if not line.slope:  # a larger share is never of no use: what says so is noise, or lags behind the load
+            line = proportional(points)
         weight = sum(weight for *_, weight in fading)
         errors = sum(w * ((line.at(u) - ms) / max(target_ms, ms)) ** 2 for u, ms, w in fading)
         certainty = weight / (weight + DOUBT)

@@ -28,8 +28,8 @@ class Verdict(NamedTuple):
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Least total relative violation first, then most headroom."""
-        return self.violation, -self.headroom
+        """Least total relative violation first, then most headroom, as far as a hundredth of a target counts."""
+        return self.violation, -round(self.headroom, 2)
 
     @property
     def worst(self) -> Phase:

@@ -15,13 +15,15 @@ from appliance.slo.ladder import Ladder
 from appliance.slo.offered import Load
 from appliance.slo.policy import LEAST_SAMPLES, Mode, PolicyState, Settings, decide
 from appliance.slo.predictor import Predictor
-from appliance.slo.profile import Profile
+from appliance.slo.profile import Profile, Speeds
+from appliance.slo.target import SLOTarget
 from appliance.slo.window import WindowSummary
 from engine.allocation import Phase, SMAllocation
 from tests.slo.test_predictor import SEEN, TARGET, learn_all, taught, window
 
 EVEN = SMAllocation(50, 50)
-SETTINGS = Settings(TARGET, Ladder.in_steps_of(10))
+LADDER = Ladder.in_steps_of(10)
+SETTINGS = Settings(TARGET, LADDER)
 KNOWING = taught(300.0, 0.0, 10.0, 0.0, [0.3, 0.5, 0.7, 0.5])  # TTFT 300 / x, TPOT 10 / y
 UNKNOWING = Predictor(Profile.duty(), TARGET)
 TWICE = PolicyState(violated=1)
@@ -67,6 +69,33 @@ def test_a_slight_violation_must_be_seen_twice() -> None:
     assert "one window more must show it" in first.sentence
     second, _ = decide(state, SETTINGS, KNOWING, replace(slight, at=230.0), EVEN)
     assert second.choice.action is Action.MOVE
+
+
+COMING = replace(window(200.0, 600.0, 20.0, Load(100.0)), forecast=Load(450.0))
+"""Of 1,000 prompt tokens a second, half of which 50/50 computes."""
+
+
+def test_what_is_foreseen_to_be_grave_is_not_waited_for() -> None:
+    measured = replace(KNOWING, capacity=Capacity(prefill_rate=1000.0))
+    decision, _ = decide(PolicyState(), SETTINGS, measured, COMING, EVEN)
+    assert (decision.choice.action, str(decision.choice.split)) == (Action.MOVE, "80/20")
+    assert "both targets should be kept there, and not at 50/50 (TTFT 5." in decision.sentence
+
+
+def test_what_is_foreseen_without_confidence_must_be_foreseen_twice() -> None:
+    measured = replace(KNOWING, capacity=Capacity(prefill_rate=1000.0))
+    first, state = decide(PolicyState(), replace(SETTINGS, least_confidence=0.99), measured, COMING, EVEN)
+    assert first.sentence.endswith("Stays: both targets are kept.")
+    assert state.foreseen == 1
+
+
+def test_of_splits_that_promise_the_same_the_nearest_is_taken() -> None:
+    """Decode has all that it can use of 60 % of the chip, and prefill is far from its target."""
+    speeds = {split: Speeds(split.prefill_percentage / 100, min(0.8, split.decode_percentage / 75)) for split in LADDER}
+    plateau = replace(KNOWING, profile=Profile(speeds, stretches_steps=True))
+    easy = replace(SETTINGS, target=SLOTarget(10_000.0, 30.0))
+    decision, _ = decide(PolicyState(), easy, plateau, window(200.0, 450.0, 50.0), SMAllocation(80, 20))
+    assert str(decision.choice.split) == "40/60"
 
 
 @pytest.mark.parametrize(("since", "moves"), [(30.0, False), (59.0, False), (60.0, True), (300.0, True)])

@@ -151,6 +151,16 @@ def test_a_backlog_goes_on_being_waited_for_and_longer_at_a_smaller_share() -> N
     assert less > 2 * stays
 
 
+def test_a_larger_share_is_never_foretold_to_be_of_no_use() -> None:
+    """TPOT that lags behind a load that grows says so, when the share has grown meanwhile."""
+    predictor = Predictor(Profile.duty(), TARGET)
+    for number, (y, tpot) in enumerate([(0.3, 10.0), (0.5, 15.0), (0.7, 20.0)]):
+        predictor = predictor.learned(window(30.0 * number, 250.0, tpot), Speeds(1 - y, y))
+    last = window(90.0, 250.0, 20.0)
+    less, more = (predictor.predict(last, Speeds(0.3, 0.7), Speeds(1 - y, y)).tpot_ms for y in (0.4, 0.8))
+    assert less == pytest.approx(2 * more)
+
+
 def test_bad_latency_is_no_bad_fit() -> None:
     slow = taught(5000.0, 100.0, 400.0, 20.0, [0.3, 0.5, 0.7, 0.4])
     assert slow.confidence(90.0) > 0.8
