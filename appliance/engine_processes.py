@@ -162,6 +162,10 @@ class EngineProcesses:
             return {}
         return self._mps.environment(slot)
 
+    def slot_lost_a_group(self, slot: str) -> None:
+        """Its MPS daemon, if it has one, is to answer before long."""
+        self._mps.ask(slot)
+
     def _mps_daemon(self, slot: str) -> MpsDaemon:
         return MpsDaemon(slot, self._ports.mps_pipe_dir(slot), self._log_dir / f"mps-{slot}", self._gpu)
 

@@ -85,6 +85,25 @@ class MpsDaemon:
         """The pids of the daemon's servers; none before the first client has come. Raises `SemiPDError`."""
         return [int(word) for word in self._ask("get_server_list").split() if word.isdecimal()]
 
+    def begin_asking(self) -> subprocess.Popen[bytes]:
+        """A process that ends with status 0 once the daemon has answered: for those who cannot wait for it."""
+        asking = subprocess.Popen(
+            [self._binary],
+            env=self._environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert asking.stdin is not None
+        with suppress(BrokenPipeError), asking.stdin as command:
+            command.write(b"get_server_list\n")
+        return asking
+
+    def kill(self) -> None:
+        """End the daemon now, even where it is stopped; its servers stay until `stop`."""
+        if self._process is not None:
+            self._process.kill()
+
     def stop(self, timeout: float = 10.0) -> None:
         """Tell the daemon to quit and wait for its end; after `timeout` seconds, end it. Its clients must be gone."""
         process, self._process = self._process, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,8 @@ from engine.errors import SemiPDError
 ANSWER_SECONDS = 3.0
 """How long one that is started again may take: nothing else is attended to meanwhile."""
 RETRY_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
+"""How long one that is asked may be silent: longer than it takes on a busy machine, for it is killed then."""
 
 
 class SlotDaemons:
@@ -38,6 +41,16 @@ class SlotDaemons:
             self._watch(slot)
         return self._daemons[slot].client_environment
 
+    def ask(self, slot: str) -> None:
+        """A group of the slot was lost: does its daemon answer? The next group could not begin with one that hangs,
+        which is killed, and then started again as any that has ended."""
+        if slot not in self._pidfds:
+            return
+        asking = self._daemons[slot].begin_asking()
+        pidfd = os.pidfd_open(asking.pid)
+        self._attention.watch(pidfd, partial(self._asked, asking, pidfd))
+        self._attention.after(PATIENCE_SECONDS, partial(self._waited, slot, asking, self._daemons[slot].pid))
+
     def expect_ends(self) -> None:
         """From now on none is started again."""
         for slot in list(self._pidfds):
@@ -61,6 +74,19 @@ class SlotDaemons:
         pidfd = self._pidfds.pop(slot)
         self._attention.forget(pidfd)
         os.close(pidfd)
+
+    def _asked(self, asking: subprocess.Popen[bytes], pidfd: int) -> None:
+        self._attention.forget(pidfd)
+        os.close(pidfd)
+        asking.wait()
+
+    def _waited(self, slot: str, asking: subprocess.Popen[bytes], asked: int | None) -> None:
+        if asking.poll() is not None:
+            return
+        asking.kill()
+        if slot in self._pidfds and self._daemons[slot].pid == asked:
+            self._say(f"The MPS daemon of slot {slot} has not answered for {PATIENCE_SECONDS:g} s: it is killed.")
+            self._daemons[slot].kill()
 
     def _ended(self, slot: str) -> None:
         self._forget(slot)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from msgspec.structs import replace
@@ -14,15 +11,37 @@ from rich.console import Console
 from typer import Argument, Option
 
 from appliance.workload import mix_named
-from bench.budget import STOPPED, Budget, OutOfBudget
+from bench.budget import Budget
+from bench.options import (
+    TPOT,
+    TTFT,
+    ApiKey,
+    BudgetMinutes,
+    CaFile,
+    Clients,
+    Even,
+    Gap,
+    Grace,
+    MixName,
+    ModelName,
+    ResultsFile,
+    Resume,
+    Scale,
+    Seconds,
+    Seed,
+    Split,
+    System,
+    TokenIds,
+    Url,
+    Vocabulary,
+    Warmup,
+    explained,
+)
 from bench.plot import Figure
 from bench.results import RESULTS, Configuration, Results, RunLine, Step
 from bench.summary import Targets
 from engine.config import DEMO_MODEL, ServerArgs
-from engine.errors import CANNOT_START, SemiPDError
-
-if TYPE_CHECKING:
-    from bench.runs import Bench
+from engine.errors import SemiPDError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,31 +49,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure any OpenAI-compatible endpoint under load.",
 )
-
-Url = Annotated[str | None, Option(help="The endpoint; this user's running appliance if absent.")]
-ApiKey = Annotated[str | None, Option(envvar="SEMI_PD_API_KEY", help="Its key; the appliance's own if absent.")]
-ModelName = Annotated[str | None, Option("--model", help="Name of the model; the first that is served if absent.")]
-CaFile = Annotated[Path | None, Option(help="Certificate authority for https.")]
-System = Annotated[str, Option(help="What is measured, in words, such as 'vLLM 0.24.0': names it in the results.")]
-Split = Annotated[str | None, Option(help="The split in force, in words; asked of the running appliance if absent.")]
-MixName = Annotated[str, Option("--mix", help="A mix by its name, or fixed:IN/OUT.")]
-Seconds = Annotated[float, Option(min=0.1, help="How long requests are sent that are measured.")]
-Warmup = Annotated[float, Option(min=0.0, help="How long requests are sent before that are not.")]
-Grace = Annotated[float, Option(min=0.0, help="How long answers are waited for after the last request.")]
-Seed = Annotated[int, Option(help="Of times and lengths. Prompts are fresh each run.")]
-Scale = Annotated[float, Option(min=0.001, help="Factor for all lengths of the mix, for small models.")]
-Vocabulary = Annotated[int, Option(min=1, help="Prompts are made of token ids below this.")]
-TokenIds = Annotated[bool, Option("--token-ids", help="Have the ids sent, to count tokens event by event.")]
-Even = Annotated[
-    bool, Option("--even/--as-it-falls", help="Number and lengths of requests as the mix has them, not as chance does.")
-]
-Clients = Annotated[int, Option(min=1, max=64, help="Client processes.")]
-TTFT = Annotated[float | None, Option("--ttft-ms", min=0.0, help="Target for the first token.")]
-TPOT = Annotated[float | None, Option("--tpot-ms", min=0.0, help="Target for the time per token after it.")]
-Gap = Annotated[float | None, Option("--gap-ms", min=0.0, help="Target for the longest silence.")]
-ResultsFile = Annotated[Path, Option("--results", help="JSON lines, appended to.")]
-BudgetMinutes = Annotated[float | None, Option(min=0.0, help="Begin nothing that would end later than this.")]
-Resume = Annotated[bool, Option("--resume", help="Skip what the results file has already.")]
 
 
 @app.command()
@@ -84,6 +78,8 @@ def rate(
     resume: Resume = False,
 ) -> None:
     """Send Poisson arrivals at each rate and show what came of it."""
+    from bench.measuring import measuring, split_for  # noqa: PLC0415
+
     with explained():
         asked = Configuration(
             system=system,
@@ -132,6 +128,7 @@ def search(
     resume: Resume = False,
 ) -> None:
     """Find the highest rate at which enough requests keep the targets."""
+    from bench.measuring import measuring, split_for  # noqa: PLC0415
     from bench.rate_search import RateSearch, rounded  # noqa: PLC0415
 
     with explained():
@@ -181,6 +178,8 @@ def streams(
     resume: Resume = False,
 ) -> None:
     """Send so many requests at once, and again when the last of them has ended."""
+    from bench.measuring import measuring, split_for  # noqa: PLC0415
+
     with explained():
         asked = Configuration(
             system=system,
@@ -221,6 +220,7 @@ def trace(
     resume: Resume = False,
 ) -> None:
     """Send the requests of a file at the times that it gives."""
+    from bench.measuring import measuring, split_for  # noqa: PLC0415
     from bench.runs import trace_seconds  # noqa: PLC0415
 
     with explained():
@@ -335,67 +335,6 @@ def plot(
         is_part = figure is Figure.ATTAINMENT
         out.write_text(svg(drawn, f"{mix}: {figure}{'' if is_part else f', {percentile}'}", "%" if is_part else "ms"))
         typer.echo(f"{out} is drawn from {results}.")
-
-
-@contextmanager
-def measuring(
-    url: str | None,
-    api_key: str | None,
-    model: str | None,
-    ca_file: Path | None,
-    clients: int,
-    grace_seconds: float,
-    results: Path,
-    budget_minutes: float | None,
-    resume: bool,
-) -> Iterator[Bench]:
-    """A bench for one endpoint; its table is shown at the end, whatever the end is."""
-    from appliance.instance import Instance  # noqa: PLC0415
-    from bench.endpoint import find_endpoint  # noqa: PLC0415
-    from bench.machine import this_machine  # noqa: PLC0415
-    from bench.runs import Bench, Conditions, title  # noqa: PLC0415
-    from bench.system_measured import key_for, running_url  # noqa: PLC0415
-    from bench.table import run_table  # noqa: PLC0415
-
-    instance = Instance.of_user()
-    where = url or running_url(instance)
-    endpoint = find_endpoint(where, api_key or key_for(instance, where), model, ca_file)
-    conditions = Conditions(endpoint, clients, grace_seconds, this_machine(), resume)
-    console, shown = Console(), list[RunLine]()
-
-    def say(line: RunLine) -> None:
-        shown.append(line)
-        console.print(f"{title(line.configuration)}: {line.summary.finished} of {line.summary.requests} finished")
-        if not line.summary.counts:
-            console.print(line.summary.verdict, style="yellow")
-
-    try:
-        yield Bench(conditions, Results(results), Budget(budget_minutes), say)
-    finally:
-        if shown:
-            console.print(run_table(shown))
-
-
-def split_for(url: str | None, split: str | None) -> str:
-    """As given, or as the running appliance tells."""
-    from appliance.instance import Instance  # noqa: PLC0415
-    from bench.system_measured import running_url, split_in_force  # noqa: PLC0415
-
-    instance = Instance.of_user()
-    return split_in_force(instance, url or running_url(instance)) if split is None else split
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """What keeps a command from its work becomes one sentence and an exit code that says so."""
-    try:
-        yield
-    except OutOfBudget as stop:
-        typer.secho(str(stop), err=True, fg="yellow")
-        sys.exit(STOPPED)
-    except (SemiPDError, ValueError) as error:
-        typer.secho(str(error), err=True, fg="red")
-        sys.exit(CANNOT_START)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ class ProcessRotationManager:
             waits=attached,
             is_loading=lambda: self._processes.is_loading,
             on_state=self._losses.see,
+            on_loss=self._processes.slot_lost_a_group,
             say=self._say,
             fail=self._fail,
         )

@@ -30,7 +30,7 @@ from appliance.rotation.history import History, RotationRecord, Way
 from appliance.rotation.links import Links
 from appliance.rotation.memory import GroupMemory
 from appliance.rotation.requests import Requests
-from appliance.rotation.state import State
+from appliance.rotation.state import Stage, State
 from appliance.rotation.table import step
 from engine.allocation import SMAllocation
 
@@ -48,7 +48,8 @@ class Rotations:
     """The table's state, who waits for a rotation, and what became of them.
 
     `waits` until `begin_with` has told what there is, and puts aside what happens before. `on_state` is shown each new
-    state; `say` takes a line for a person, `fail` the reason when no group can be had any more.
+    state, `on_loss` the slot whose group has ended untold; `say` takes a line for a person, `fail` the reason when no
+    group can be had any more.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Rotations:
         waits: bool,
         is_loading: Callable[[], bool],
         on_state: Callable[[State], None],
+        on_loss: Callable[[str], None],
         say: Callable[[str], None],
         fail: Callable[[str], None],
     ):
@@ -78,6 +80,7 @@ class Rotations:
         self._is_loading = is_loading
         self._unheard: list[Event] | None = [] if waits else None
         self._on_state = on_state
+        self._on_loss = on_loss
         self._say = say
         self._fail = fail
 
@@ -124,6 +127,8 @@ class Rotations:
         self._note_way(before, problem)
         for action in actions:
             self._carry_out(action)
+        if isinstance(event, Gone) and (group := before.find(event.epoch)) and group.stage is not Stage.RETIRING:
+            self._on_loss(group.slot)
         self._on_state(self.state)
         self.start_next()
 

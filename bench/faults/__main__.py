@@ -11,7 +11,6 @@ from rich.console import Console
 from typer import Option
 
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Block, learn
 from bench.faults.box import Box, end_when_asked
 from bench.faults.clients import clients
@@ -23,6 +22,7 @@ from bench.faults.soak import soak
 from bench.faults.table import as_rich, summaries
 from bench.faults.victim import USUAL, Victim
 from bench.machine import this_machine
+from bench.options import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.results import Origin
 from engine.fault_point import FaultPoint
 

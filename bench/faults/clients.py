@@ -10,7 +10,6 @@ from rich.console import Console
 from typer import Option
 
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Vocabulary, explained
 from bench.faults.box import Box, end_when_asked
 from bench.faults.clients_result import RESULTS, ClientsConfiguration, ClientsResults
 from bench.faults.clients_table import as_rich, by_load, summaries
@@ -18,6 +17,7 @@ from bench.faults.difficult import Kind
 from bench.faults.open_files import allow
 from bench.faults.pair import Pair
 from bench.machine import Machine, this_machine
+from bench.options import BudgetMinutes, Resume, Vocabulary, explained
 from bench.results import Origin
 
 PROGRAM = ("python", "-m", "bench.faults")

@@ -13,7 +13,6 @@ from rich.console import Console
 from typer import Option
 
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.box import Box, end_when_asked
 from bench.faults.flood import Outcome, Task, together
 from bench.faults.memory import MemoryWatch, processes_of
@@ -22,6 +21,7 @@ from bench.faults.others import Others
 from bench.faults.overload_result import RESULTS, Grown, OverloadConfiguration, OverloadLine, OverloadResults
 from bench.faults.overload_table import as_rich
 from bench.machine import Machine, this_machine
+from bench.options import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.results import Origin
 from bench.summary import p99_ms, percentiles
 from engine.errors import SemiPDError

@@ -20,7 +20,6 @@ from typer import Option
 from appliance.control.client import NotRunning, ask
 from appliance.control.messages import AskRotation
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.faults.block import Known, learn
 from bench.faults.box import LOOK_SECONDS, Box, end_when_asked
 from bench.faults.footprint import footprints
@@ -29,6 +28,7 @@ from bench.faults.soak_table import as_rich, soaked
 from bench.faults.users import Users
 from bench.faults.verdict import verdict_on
 from bench.machine import this_machine
+from bench.options import BudgetMinutes, Resume, Seed, Vocabulary, explained
 from bench.results import Origin
 
 PROGRAM = ("python", "-m", "bench.faults")

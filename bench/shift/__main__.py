@@ -13,9 +13,9 @@ from appliance.instance import Instance
 from appliance.workload import mix_named
 from bench.as_found import left_as_found
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Clients, Grace, Resume, Scale, Seed, System, Vocabulary, explained
 from bench.endpoint import find_endpoint
 from bench.machine import this_machine
+from bench.options import BudgetMinutes, Clients, Grace, Resume, Scale, Seed, System, Vocabulary, explained
 from bench.results import Origin
 from bench.rotation.__main__ import serves, splits_in
 from bench.shift.result import POLICY, RESULTS, Part, ShiftConfiguration, ShiftResults

@@ -21,8 +21,8 @@ from appliance.simulator.result import Result
 from appliance.slo.ladder import Ladder
 from appliance.slo.target import SLOTarget
 from appliance.workload import mix_named
-from bench.cli import Seed
 from bench.measured_box import measured_box
+from bench.options import Seed
 from bench.rotation.__main__ import splits_in
 from bench.shift.load import arrivals_of
 from bench.shift.result import RESULTS, Part, ShiftConfiguration, ShiftLine, ShiftResults

@@ -24,10 +24,10 @@ from typer import Option
 
 from appliance.instance import Instance
 from appliance.workload import Arrival
-from bench.cli import Vocabulary, explained
 from bench.client import Planned, run_rounds
 from bench.endpoint import Endpoint, find_endpoint
 from bench.machine import this_machine
+from bench.options import Vocabulary, explained
 from bench.prompts import Prompts
 from bench.record import Record
 from bench.system_measured import key_for, running_url

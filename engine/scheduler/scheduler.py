@@ -7,7 +7,6 @@ sockets, tests and simulations feed it by hand.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from engine.allocation import Phase
@@ -18,6 +17,7 @@ from engine.scheduler.groups import Groups, Worker
 from engine.scheduler.hand_over import HandingOver
 from engine.scheduler.limits import Limits
 from engine.scheduler.live_request import Exit, LiveRequest
+from engine.scheduler.live_requests import LiveRequests
 from engine.scheduler.outbox import Channel, Outbox
 from engine.scheduler.phase_work import PhaseWork
 from engine.scheduler.prefill import PrefillQueue
@@ -56,16 +56,13 @@ class Scheduler:
         self.allocator = allocator
         self.groups = Groups()
         self.outbox = Outbox()
-        self.live: dict[int, LiveRequest] = {}
+        self.live = LiveRequests()
         self.prefill = PrefillQueue(limits, allocator, clock)
         self.decode = DecodeBatch(limits, allocator)
-        self.probes: dict[int, LiveRequest] = {}
-        self.live_by_key: Counter[str] = Counter()
         self.progress = Progress(clock)
         self._clock = clock
         self.preemptions = 0
         self.work = {phase: PhaseWork() for phase in Phase}
-        self._admitted = 0
         self._watcher: bytes | None = None
         self._split_change: SplitChange | None = None
         self._hand_over: HandingOver | None = None
@@ -78,18 +75,13 @@ class Scheduler:
         return self.allocator.total_pages * self.allocator.page_size
 
     @property
-    def of_clients(self) -> list[LiveRequest]:
-        """Everybody who is live, but probes."""
-        return [live for live in self.live.values() if not live.request.is_probe]
-
-    @property
     def free_pages(self) -> int:
         """The page of a probe comes back so soon that it is told as free."""
-        return self.allocator.free_count + sum(len(self.allocator.table(probe)) for probe in self.probes)
+        return self.allocator.free_count + sum(len(self.allocator.table(probe)) for probe in self.live.probes)
 
     def submit(self, gateway: bytes, request: Request) -> None:
         """Admit a request or refuse it; either way its gateway is told."""
-        waiting, of_key = len(self.prefill.waiting), self.live_by_key[request.key_id]
+        waiting, of_key = len(self.prefill.waiting), self.live.by_key[request.key_id]
         problem = refusal(
             request, self.limits, waiting, self.prefill.wait_seconds, of_key, self.groups.is_routed, self.pool_tokens
         )
@@ -112,18 +104,9 @@ class Scheduler:
             self.outbox.put_token(gateway, Token(live.id, index, token_id, finish))
 
     def _admit(self, gateway: bytes, request: Request) -> None:
-        self._admitted += 1
         if not request.is_probe:
-            self.prefill.waiting.arrive(request.key_id, self.live_by_key)
-        emitted = list(request.emitted_ids)
-        behind = len(emitted) if self.limits.chunk_tokens else 0
-        live = LiveRequest(request, gateway, age=self._admitted, output_ids=emitted, behind=behind)
-        self.live[live.id] = live
-        self.prefill.add(live)
-        if request.is_probe:
-            self.probes[live.id] = live
-        else:
-            self.live_by_key[request.key_id] += 1
+            self.prefill.waiting.arrive(request.key_id, self.live.by_key)
+        self.prefill.add(self.live.admit(gateway, request, draws_again=bool(self.limits.chunk_tokens)))
 
     def cancel(self, request_id: int) -> None:
         """Nobody wants more tokens of this request; its pages come back once no step touches them."""
@@ -134,7 +117,7 @@ class Scheduler:
 
     def gateway_gone(self, gateway: bytes) -> None:
         """A gateway worker ended, and with it its clients' connections."""
-        for live in [live for live in self.live.values() if live.gateway == gateway]:
+        for live in self.live.of_gateway(gateway):
             self.cancel(live.id)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,7 +266,7 @@ class Scheduler:
 
     @property
     def status(self) -> Status:
-        states = [live.state for live in self.of_clients]
+        states = [live.state for live in self.live.of_clients]
         return Status(
             ready=self.groups.is_routed,
             waiting=states.count(RequestState.WAITING),
@@ -302,7 +285,7 @@ class Scheduler:
 
     def load_report(self) -> LoadReport:
         """How far requests have come since the last report."""
-        return self.progress.take_report(self.of_clients, self.work)
+        return self.progress.take_report(self.live.of_clients, self.work)
 
     # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -339,7 +322,7 @@ class Scheduler:
         """
         worker = self._decoder
         while worker is not None and (starving := self.decode.grow(worker.epoch)):
-            victim = self._youngest_running() if len(starving) > self._pages_coming_back else None
+            victim = self.live.youngest_running if len(starving) > self._pages_coming_back else None
             if victim is None:
                 return
             self.preemptions += 1
@@ -381,11 +364,6 @@ class Scheduler:
         """Where lanes belong now."""
         stays = self._succession.stays if self._succession is not None else None
         return stays or self.groups.route(Phase.DECODE)
-
-    def _youngest_running(self) -> LiveRequest | None:
-        """Whom to preempt: the youngest of the least urgent, never the last one: somebody always gets through."""
-        running = [live for live in self.live.values() if live.is_running and live.exit is None]
-        return max(running, key=lambda live: (live.request.priority, live.age)) if len(running) > 1 else None
 
     # ── a request's way ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -450,13 +428,9 @@ class Scheduler:
 
     def _forget(self, live: LiveRequest) -> None:
         live.state = RequestState.FINISHED
-        del self.live[live.id]
-        if self.probes.pop(live.id, None):
-            return
-        self.progress.ended(live, is_finished=live.exit is Exit.FINISHED)
-        self.live_by_key[live.request.key_id] -= 1
-        if not self.live_by_key[live.request.key_id]:
-            del self.live_by_key[live.request.key_id]
+        self.live.forget(live)
+        if not live.request.is_probe:
+            self.progress.ended(live, is_finished=live.exit is Exit.FINISHED)
 
     def _tell_lost(self, worker: Worker, how: str) -> None:
         who = f"{' and '.join(worker.ready.phases)} worker of slot {worker.ready.slot}"

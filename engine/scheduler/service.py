@@ -290,14 +290,14 @@ class SchedulerService:
 
 def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
     """What the gateways may know before they ask, and what they tell about the engine."""
-    probes_waiting = sum(probe.state is RequestState.WAITING for probe in scheduler.probes.values())
+    probes_waiting = sum(probe.state is RequestState.WAITING for probe in scheduler.live.probes.values())
     waiting = len(scheduler.prefill.waiting) - probes_waiting
     prefill, decode = (scheduler.groups.route(phase) for phase in (Phase.PREFILL, Phase.DECODE))
     prefill_work, decode_work = scheduler.work[Phase.PREFILL], scheduler.work[Phase.DECODE]
     return LoadSnapshot(
         ready=scheduler.groups.is_routed,
         waiting=waiting,
-        running=len(scheduler.live) - len(scheduler.probes) - waiting,
+        running=len(scheduler.live) - len(scheduler.live.probes) - waiting,
         free_pages=scheduler.free_pages,
         total_pages=scheduler.allocator.total_pages,
         queue_limit=scheduler.limits.max_queued_requests,
@@ -319,5 +319,5 @@ def load_snapshot(scheduler: Scheduler) -> LoadSnapshot:
         decode_borrowed_seconds=decode_work.borrowed_seconds,
         wait_seconds=scheduler.prefill.wait_seconds,
         wait_limit_seconds=scheduler.limits.max_queue_seconds or 0.0,
-        live_by_key=scheduler.live_by_key,
+        live_by_key=scheduler.live.by_key,
     )

@@ -86,6 +86,35 @@ def test_one_that_cannot_be_started_again_is_tried_until_it_can(
     assert stand.made["a"].servers() == []
 
 
+def test_one_that_does_not_answer_after_a_loss_is_killed_and_started_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_daemons, "PATIENCE_SECONDS", 0.3)
+    stand.daemons.environment("a")
+    stopped = stand.pid("a")
+    os.kill(stopped, signal.SIGSTOP)
+    stand.daemons.ask("a")
+    stand.attend_until(lambda: stand.made["a"].pid not in (None, stopped))
+    assert stand.made["a"].servers() == []
+    assert stand.said[0] == "The MPS daemon of slot a has not answered for 0.3 s: it is killed."
+
+
+def test_one_that_answers_is_left_alone(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_daemons, "PATIENCE_SECONDS", 1.0)
+    stand.daemons.environment("a")
+    asked = stand.pid("a")
+    stand.daemons.ask("a")
+    over: list[bool] = []
+    stand.attention.after(2.0, lambda: over.append(True))
+    stand.attend_until(lambda: bool(over))
+    assert stand.pid("a") == asked and not stand.said
+
+
+def test_a_slot_without_a_daemon_is_not_asked(stand: Stand) -> None:
+    stand.daemons.ask("a")
+    assert not stand.made and not stand.said
+
+
 def test_an_end_that_is_expected_starts_nothing(stand: Stand) -> None:
     stand.daemons.environment("a")
     stand.daemons.expect_ends()

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from appliance.attention import Attention, Closed
+from appliance.engine_processes import EngineProcesses
 from appliance.rotation import ProcessRotationManager, SMAllocation
 from appliance.rotation.history import Way
 from engine.config import PortArgs, ServerArgs
@@ -25,7 +26,15 @@ ALL = 8
 
 
 @pytest.fixture
-def manager() -> Iterator[ProcessRotationManager]:
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The slots whose MPS daemons would be asked, on a GPU."""
+    slots: list[str] = []
+    monkeypatch.setattr(EngineProcesses, "slot_lost_a_group", lambda processes, slot: slots.append(slot))
+    return slots
+
+
+@pytest.fixture
+def manager(lost: list[str]) -> Iterator[ProcessRotationManager]:
     settings = ServerArgs(device="cpu", port=unused_port())
     manager = ProcessRotationManager(settings, PortArgs.init_new(settings), SMAllocation(50, 50), endpoint=False)
     manager.start()
@@ -67,7 +76,9 @@ def test_whoever_waits_for_a_rotation_hears_of_the_end(manager: ProcessRotationM
     assert not [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(manager: ProcessRotationManager) -> None:
+def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(
+    manager: ProcessRotationManager, lost: list[str]
+) -> None:
     active = group_pids(manager)
     with ThreadPoolExecutor(1) as callers:
         waiting = callers.submit(manager.rotate, SMAllocation(60, 40), new_group=True)
@@ -78,6 +89,8 @@ def test_a_group_that_dies_while_it_starts_leaves_the_active_one_alone(manager: 
     assert record.problem
     assert manager.allocation_in_force == SMAllocation(50, 50)
     assert active <= group_pids(manager)
+    assert not manager.rotate(SMAllocation(60, 40), new_group=True).problem
+    assert lost == ["b"], "its daemon is asked, and not that of a group that was told to end"
     assert manager.request_sm_reallocation(SMAllocation(60, 40), new_group=True), "and the next rotation is made"
 
 

@@ -31,7 +31,7 @@ def test_at_every_moment_of_a_probe_the_counts_are_those_without_it() -> None:
             rehearsal.work(peer)
         assert counts(rehearsal) == before
     rehearsal.finish()
-    assert counts(rehearsal) == before and not rehearsal.scheduler.probes
+    assert counts(rehearsal) == before and not rehearsal.scheduler.live.probes
     assert len(rehearsal.outputs[9]) == 2
     rehearsal.check_pages()
 
@@ -53,5 +53,5 @@ def test_a_probe_that_is_cancelled_is_forgotten_like_any() -> None:
     rehearsal.settle()
     rehearsal.cancel(9)
     rehearsal.finish()
-    assert not rehearsal.scheduler.probes and not rehearsal.scheduler.live
+    assert not rehearsal.scheduler.live.probes and not rehearsal.scheduler.live
     assert not rehearsal.scheduler.load_report().cancelled

@@ -22,7 +22,7 @@ def test_requests_give_what_the_model_says_and_all_pages_come_back(colocated: bo
     assert set(stage.finished) == set(stage.requests)
     assert stage.allocator.free_count == stage.allocator.total_pages
     assert not stage.scheduler.live
-    assert not stage.scheduler.live_by_key
+    assert not stage.scheduler.live.by_key
 
 
 def test_a_long_prompt_is_computed_in_chunks_within_the_budget() -> None:

@@ -15,12 +15,12 @@ from rich.markup import escape
 from typer import Option
 
 from bench.budget import Budget
-from bench.cli import BudgetMinutes, Resume, Seed, explained
 from bench.faults.box import Box, end_when_asked
 from bench.faults.fuzz.parsers import Parsers, made_by
 from bench.faults.fuzz.result import RESULTS, FuzzConfiguration, FuzzLine, FuzzResults
 from bench.faults.fuzz.table import as_rich
 from bench.machine import this_machine
+from bench.options import BudgetMinutes, Resume, Seed, explained
 from bench.results import Origin
 
 PROGRAM = ("python", "-m", "bench.faults.fuzz")
