@@ -46,8 +46,12 @@ class SlotDaemons:
         which is killed, and then started again as any that has ended."""
         if slot not in self._pidfds:
             return
-        asking = self._daemons[slot].begin_asking()
-        pidfd = os.pidfd_open(asking.pid)
+        try:
+            asking = self._daemons[slot].begin_asking()
+            pidfd = os.pidfd_open(asking.pid)
+        except OSError as error:
+            self._say(f"The MPS daemon of slot {slot} could not be asked whether it answers: {error}.")
+            return
         self._attention.watch(pidfd, partial(self._asked, asking, pidfd))
         self._attention.after(PATIENCE_SECONDS, partial(self._waited, slot, asking, self._daemons[slot].pid))
 

@@ -25,8 +25,10 @@ class Part:
         speed, reading = self.profile.speeds(self.split).prefill, self.profile.reading(self.split)
         fixed = self.times.c0
         full = self.times.prefill(self.full_step, token_context(0, self.full_step))
-        computing = (full - fixed) / (full / speed - fixed / reading)
-        return self._at(seconds / (fixed / reading + (seconds - fixed) / computing))
+        if full == fixed:  # steps of any length are alike
+            return self._at(speed)
+        stretch = (full / speed - fixed / reading) / (full - fixed)
+        return self._at(seconds / (fixed / reading + (seconds - fixed) * stretch))
 
     def decode(self, lanes: int) -> Pace:
         """Of a step of so many lanes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -108,6 +109,17 @@ def test_one_that_answers_is_left_alone(stand: Stand, monkeypatch: pytest.Monkey
     stand.attention.after(2.0, lambda: over.append(True))
     stand.attend_until(lambda: bool(over))
     assert stand.pid("a") == asked and not stand.said
+
+
+def test_where_no_process_can_be_begun_it_is_left_alone(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_files(daemon: MpsDaemon) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    stand.daemons.environment("a")
+    monkeypatch.setattr(MpsDaemon, "begin_asking", no_files)
+    stand.daemons.ask("a")
+    assert stand.made["a"].pid is not None
+    assert "could not be asked whether it answers: [Errno 24] Too many open files." in stand.said[0]
 
 
 def test_a_slot_without_a_daemon_is_not_asked(stand: Stand) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from appliance.simulator.part import Part
@@ -32,6 +34,11 @@ def test_a_short_prompt_mostly_reads_weights_and_a_long_one_computes() -> None:
     """30 % of the device read at half its speed, as decode does there, and compute at a quarter."""
     assert stretched(TIMES.c0) == pytest.approx(1 / 0.5)
     assert stretched(0.01) < stretched(0.1) < stretched(1.0) < 1 / 0.2
+
+
+def test_steps_that_are_all_alike_are_as_fast_as_was_measured() -> None:
+    alike = Part(Profile(MEASURED, stretches_steps=True), SPLIT, replace(TIMES, c1=0.0, c2=0.0), full_step=2048)
+    assert alike.prefill(0.005).report == pytest.approx(1 / 0.25)
 
 
 def test_where_steps_keep_their_length_a_share_is_a_share() -> None:
