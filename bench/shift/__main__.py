@@ -18,6 +18,7 @@ from bench.machine import this_machine
 from bench.options import BudgetMinutes, Clients, Grace, Resume, Scale, Seed, System, Vocabulary, explained
 from bench.results import Origin
 from bench.rotation.__main__ import serves, splits_in
+from bench.shift.options import TPOT, TTFT, Answers, AnswersRate, PartSeconds, Prompts, PromptsRate, Start
 from bench.shift.result import POLICY, RESULTS, Part, ShiftConfiguration, ShiftResults
 from bench.shift.run import Shift
 from bench.shift.table import as_rich, compared
@@ -28,18 +29,18 @@ PROGRAM = ("python", "-m", "bench.shift")
 
 
 def shift(
-    prompts: Annotated[str, Option(help="What is asked for first and last: much prefill.")] = "azure-code",
-    prompts_rate: Annotated[float, Option(min=0.01, help="Requests a second of it.")] = 5.5,
-    answers: Annotated[str, Option(help="What is asked for in between: much decode.")] = "reason",
-    answers_rate: Annotated[float, Option(min=0.01, help="Requests a second of it.")] = 6.0,
-    part_seconds: Annotated[float, Option(min=1.0, help="How long each of the three parts lasts.")] = 300.0,
+    prompts: Prompts = "azure-code",
+    prompts_rate: PromptsRate = 5.5,
+    answers: Answers = "reason",
+    answers_rate: AnswersRate = 6.0,
+    part_seconds: PartSeconds = 300.0,
     splits: Annotated[
         str, Option(help="Static splits to compare with; none, as '', where only the policy runs.")
     ] = "20/80,40/60,60/40,80/20",
     policy: Annotated[bool, Option(help="Run under the policy, too: without it only the splits are measured.")] = True,
-    start: Annotated[str, Option(help="Where the policy begins.")] = "50/50",
-    ttft_ms: Annotated[float, Option(help="Target for the first token.")] = 1500.0,
-    tpot_ms: Annotated[float, Option(help="Target for the time per token after it.")] = 20.0,
+    start: Start = "50/50",
+    ttft_ms: TTFT = 1500.0,
+    tpot_ms: TPOT = 20.0,
     seed: Seed = 0,
     scale: Scale = 1.0,
     vocabulary: Vocabulary = 8192,

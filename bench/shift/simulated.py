@@ -25,18 +25,19 @@ from bench.measured_box import measured_box
 from bench.options import Seed
 from bench.rotation.__main__ import splits_in
 from bench.shift.load import arrivals_of
+from bench.shift.options import TPOT, TTFT, Answers, AnswersRate, PartSeconds, Prompts, PromptsRate, Start
 from bench.shift.result import RESULTS, Part, ShiftConfiguration, ShiftLine, ShiftResults
 
 
 def simulated(
-    prompts: Annotated[str, Option(help="What is asked for first and last.")] = "azure-code",
-    prompts_rate: Annotated[float, Option(min=0.01, help="Requests a second of it.")] = 12.5,
-    answers: Annotated[str, Option(help="What is asked for in between.")] = "reason",
-    answers_rate: Annotated[float, Option(min=0.01, help="Requests a second of it.")] = 17.0,
-    part_seconds: Annotated[float, Option(min=1.0, help="How long each of the three parts lasts.")] = 36.0,
-    start: Annotated[str, Option(help="Where the policy begins.")] = "80/20",
-    ttft_ms: Annotated[float, Option(help="Target for the first token.")] = 500.0,
-    tpot_ms: Annotated[float, Option(help="Target for the time per token after it.")] = 22.0,
+    prompts: Prompts = "azure-code",
+    prompts_rate: PromptsRate = 12.5,
+    answers: Answers = "reason",
+    answers_rate: AnswersRate = 17.0,
+    part_seconds: PartSeconds = 36.0,
+    start: Start = "80/20",
+    ttft_ms: TTFT = 500.0,
+    tpot_ms: TPOT = 22.0,
     window_seconds: Annotated[float, Option(help="The policy's window.")] = 15.0,
     cooldown_seconds: Annotated[float, Option(help="The policy's cooldown.")] = 30.0,
     seed: Seed = 0,
