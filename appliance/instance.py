@@ -16,6 +16,7 @@ import msgspec
 from engine.api_keys import ValidKey, write_snapshot
 from engine.config import PortArgs
 from engine.errors import CannotStart
+from engine.whole_file import write_whole
 
 
 class Running(NamedTuple):
@@ -64,12 +65,7 @@ class Instance:
         """The key that was made at the first start, 192 random bits, kept in a file that only its owner can read."""
         path = self.state_dir / "api-key"
         if not path.exists():
-            draft = path.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(f"sk-{secrets.token_hex(24)}\n")
-            draft.rename(path)
+            write_whole(path, f"sk-{secrets.token_hex(24)}\n")
         return path.read_text().strip()
 
     @property
@@ -84,13 +80,15 @@ class Instance:
 
     def announce(self, running: Running) -> None:
         """Let the other commands find this appliance."""
-        self._running_file.write_bytes(msgspec.json.encode(running._asdict()))
+        write_whole(self._running_file, msgspec.json.encode(running._asdict()).decode(), mode=0o666)
 
     def running(self) -> Running | None:
         """The appliance that runs now or, if it was killed, ran last."""
-        if not self._running_file.exists():
+        try:
+            content = self._running_file.read_bytes()
+        except FileNotFoundError:
             return None
-        return Running(**msgspec.json.decode(self._running_file.read_bytes()))
+        return Running(**msgspec.json.decode(content))
 
     @property
     def _running_file(self) -> Path:

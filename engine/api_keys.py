@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from engine.errors import SemiPDError
+from engine.whole_file import write_whole
 
 _HEX_DIGITS = 64
 
@@ -50,12 +50,7 @@ _TYPES = {"number": int, "expires_at": float, "requests_per_minute": int}
 
 def write_snapshot(path: Path, keys: Iterable[ValidKey]) -> None:
     """All at once: a reader has the old keys or the new ones."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.writelines(f"{key.line}\n" for key in keys)
-    draft.rename(path)
+    write_whole(path, "".join(f"{key.line}\n" for key in keys))
 
 
 def parse_snapshot(text: str) -> list[ValidKey]:
