@@ -121,7 +121,7 @@ class Predictor:
 
     def is_blocked(self, seen: WindowSummary, now: Speeds) -> bool:
         """True if requests wait for decode rather than for prefill, which has time: for what comes, and for more."""
-        loads = (seen.offered, seen.forecast, Load(seen.served_prefill))
+        loads = (seen.offered, seen.forecast, Load(seen.latest_prefill))
         load = max(self.capacity.utilization(load).prefill for load in loads)
         return waits_for_lanes(seen, now.prefill, load, self.target)
 

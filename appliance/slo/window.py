@@ -11,6 +11,9 @@ from appliance.slo.metrics import RequestRecord, WorkloadMetrics, WorkTotals
 from appliance.slo.offered import Arrivals, Load
 from appliance.slo.percentiles import Percentiles, Weighted, percentiles
 
+LATEST = 0.2
+"""Of a window: what prefill did in its last part tells whether it has time now."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowSummary:
@@ -18,8 +21,9 @@ class WindowSummary:
     and `waited_prompt_tokens` of those that had come before the window and had none when it began.
 
     `prompt_tokens` of a request on average, and `next_prompt_tokens` as forecast; 0.0 where nobody tells. `is_mixed`:
-    the load took a step within the window. `served_decode` is in tokens a second. `work`: what the workers computed
-    within the window, None if nobody reported it. `prefill_utilization`: as reported with percentiles, None otherwise.
+    the load took a step within the window. `served_decode` is in tokens a second, and `latest_prefill` in prompt tokens
+    a second of the window's last part, 0.0 where nobody tells. `work`: what the workers computed within the window,
+    None if nobody reported it. `prefill_utilization`: as reported with percentiles, None otherwise.
     """
 
     at: float
@@ -37,6 +41,7 @@ class WindowSummary:
     next_prompt_tokens: float = 0.0
     is_mixed: bool = False
     served_decode: float = 0.0
+    latest_prefill: float = 0.0
     work: WorkTotals | None = None
     prefill_utilization: float | None = None
 
@@ -44,11 +49,6 @@ class WindowSummary:
     def lanes(self) -> float | None:
         """Of a decode step on average, None where nobody tells."""
         return self.work and self.work.lanes
-
-    @property
-    def served_prefill(self) -> float:
-        """Prompt tokens a second that were computed; 0.0 where nobody tells."""
-        return self.work.prefill_tokens / self.seconds if self.work else 0.0
 
 
 class _Reported(NamedTuple):
@@ -132,6 +132,7 @@ class Window:
             next_prompt_tokens=forecast.prompt_tokens,
             is_mixed=forecast.is_new,
             served_decode=sum(self._tokens_within(record, now) for record in records) / self.seconds,
+            latest_prefill=self._latest_prefill(now),
             work=self._work[-1].totals.since(self._work[0].totals) if len(self._work) > 1 else None,
         )
         return self._with_reports(summary, ttft, tpot) if self._reports else summary
@@ -163,6 +164,14 @@ class Window:
 
     def _began_lately(self, record: RequestRecord, now: float) -> bool:
         return record.first_token_at is None or record.first_token_at >= now - self.seconds
+
+    def _latest_prefill(self, now: float) -> float:
+        """What was computed since a moment ago: in all of a window in which the load has just come, it is little."""
+        since = [counted for counted in self._work if counted.at >= now - LATEST * self.seconds]
+        seconds = since[-1].at - since[0].at if since else 0.0
+        if not seconds:
+            return 0.0
+        return (since[-1].totals.prefill_tokens - since[0].totals.prefill_tokens) / seconds
 
     def _waited(self, record: RequestRecord, now: float) -> bool:
         """When the window began."""

@@ -120,7 +120,8 @@ def test_prompts_whose_load_has_just_grown_wait_for_prefill() -> None:
     assert not predictor.is_blocked(replace(seen, forecast=Load(2400.0, 500.0)), Speeds(0.5, 0.5))
 
 
-DRAINING = {"work": WorkTotals(prefill_tokens=70_000, prefill_seconds=15.0), "served_decode": 480.0, "waiting": 30}
+WORK = WorkTotals(prefill_tokens=70_000, prefill_seconds=15.0)
+DRAINING = {"work": WORK, "latest_prefill": 70_000 / 30, "served_decode": 480.0, "waiting": 30}
 """70,000 tokens in 30 s: all that half of a chip does that has 4,667 in a second."""
 
 
@@ -128,8 +129,16 @@ def test_who_works_off_a_backlog_waits_for_prefill_however_little_comes() -> Non
     seen = window(0.0, 5000.0, 20.0, Load(1000.0, 500.0), **DRAINING)
     predictor = Predictor(Profile.duty(), TARGET).learned(seen, Speeds(0.5, 0.5))
     assert not predictor.is_blocked(seen, Speeds(0.5, 0.5))
-    done = replace(seen, work=WorkTotals(prefill_tokens=30_000, prefill_seconds=30_000 / 70_000 * 15.0))
-    assert predictor.is_blocked(done, Speeds(0.5, 0.5))
+    assert predictor.is_blocked(replace(seen, latest_prefill=1000.0), Speeds(0.5, 0.5))
+
+
+def test_prompts_that_have_just_begun_to_come_wait_for_prefill() -> None:
+    """Over the window little has come, and little was computed; for 8 s prefill has had no time."""
+    work = WorkTotals(prefill_tokens=18_000, prefill_seconds=18_000 / 70_000 * 15.0)
+    seen = window(0.0, 1300.0, 8.0, Load(600.0, 100.0), work=work, served_decode=90.0, waiting=13)
+    predictor = Predictor(Profile.duty(), TARGET).learned(seen, Speeds(0.5, 0.5))
+    assert predictor.is_blocked(seen, Speeds(0.5, 0.5))
+    assert not predictor.is_blocked(replace(seen, latest_prefill=70_000 / 30), Speeds(0.5, 0.5))
 
 
 @pytest.mark.parametrize("piled", [{"waiting_prompt_tokens": 20_000}, {"waited_prompt_tokens": 20_000}])

@@ -59,6 +59,15 @@ def test_who_waited_when_the_window_began_is_counted_apart() -> None:
     assert (seen.waited_prompt_tokens, seen.waiting_prompt_tokens) == (300, 900)
 
 
+def test_what_prefill_did_lately_is_told_apart() -> None:
+    window = Window(30.0)
+    assert window.summary(0.0).latest_prefill == 0.0
+    for at in range(31):
+        window.count_work(WorkTotals(prefill_tokens=1000 * max(0, at - 20)), now=float(at))
+    assert window.summary(30.0).latest_prefill == pytest.approx(1000.0)
+    assert window.summary(300.0).latest_prefill == 0.0
+
+
 def test_a_running_request_whose_next_token_is_late_is_seen_to_be_slow() -> None:
     running = RequestRecord(1, 0.0, 10, first_token_at=1.0, last_token_at=2.0, output_tokens=11)
     assert running.tpot_seconds(2.0) == pytest.approx(0.1)
