@@ -88,6 +88,7 @@ class SlotDaemons:
         if asking.poll() is not None:
             return
         asking.kill()
+        asking.wait()  # at once, after SIGKILL: nothing is left of it, whoever attends next
         if slot in self._pidfds and self._daemons[slot].pid == asked:
             self._say(f"The MPS daemon of slot {slot} has not answered for {PATIENCE_SECONDS:g} s: it is killed.")
             self._daemons[slot].kill()
